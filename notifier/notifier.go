@@ -39,6 +39,25 @@ type Event struct {
 	Final bool `json:"final"`
 }
 
+// The kinds of event.
+const (
+	KindStarted        = "Started"
+	KindWeight         = "Weight"
+	KindVerdict        = "Verdict"
+	KindApprovalNeeded = "ApprovalNeeded"
+	KindApproved       = "Approved"
+	KindPaused         = "Paused"
+	KindResumed        = "Resumed"
+	KindInconclusive   = "Inconclusive"
+	KindLagging        = "Lagging"
+	KindBaking         = "Baking"
+	KindPromoted       = "Promoted"
+	KindRollingBack    = "RollingBack"
+	KindRolledBack     = "RolledBack"
+	KindStalled        = "Stalled"
+	KindDegraded       = "Degraded"
+)
+
 // Notifier delivers events to one channel. An error means "try again later" unless it is Permanent.
 type Notifier interface {
 	Notify(ctx context.Context, event Event) error
