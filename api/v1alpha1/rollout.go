@@ -59,6 +59,7 @@ type RolloutSpec struct {
 	// BakeTime is how long the old pods stay after the canary has all traffic, so that going back is
 	// instant. Zero promotes as soon as 100 % is live.
 	// +kubebuilder:default="1m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="spec.bakeTime: a duration such as 90s or 5m, not negative"
 	// +optional
 	BakeTime *metav1.Duration `json:"bakeTime,omitempty"`
 	// Deadlines bound every phase of a release.
@@ -143,6 +144,7 @@ type Step struct {
 // PauseStep waits.
 type PauseStep struct {
 	// Duration of the pause. Absent: until somebody resumes, at most spec.deadlines.release.
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="spec.canary.steps: pause.duration is a duration such as 90s or 5m, above 0; leave it out to wait until somebody resumes"
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
 }
@@ -150,6 +152,7 @@ type PauseStep struct {
 // AnalysisStep judges for a while.
 type AnalysisStep struct {
 	// Duration for which the judge looks before it may pass the canary. Absent: spec.analysis.duration.
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="spec.canary.steps: analysis.duration is a duration such as 90s or 5m, not negative"
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
 }
@@ -161,6 +164,7 @@ type ApprovalStep struct {
 	// +optional
 	Message string `json:"message,omitempty"`
 	// Timeout after which the release is rolled back. Absent: spec.deadlines.release.
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="spec.canary.steps: approval.timeout is a duration such as 30m or 8h, above 0"
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 }
@@ -169,6 +173,7 @@ type ApprovalStep struct {
 type AnalysisSpec struct {
 	// Duration for which the judge looks at each weight, where no analysis step says otherwise.
 	// +kubebuilder:default="1m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="spec.analysis.duration: a duration such as 90s or 5m, not negative"
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
 	// Interval between two looks. A failing canary is rolled back at the first look that shows it.
@@ -220,6 +225,7 @@ type Deadlines struct {
 	Analysis *metav1.Duration `json:"analysis,omitempty"`
 	// Drain is how long requests in flight to a revision without weight may take before its pods go.
 	// +kubebuilder:default="10s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="spec.deadlines.drain: a duration such as 10s, not negative"
 	// +optional
 	Drain *metav1.Duration `json:"drain,omitempty"`
 	// Release is how long the whole release may take before it is rolled back, waiting for people
