@@ -1,0 +1,95 @@
+package ir
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Ready reports whether the subset has an endpoint that takes new requests.
+func (s Subset) Ready() bool {
+	return slices.ContainsFunc(s.Endpoints, func(e Endpoint) bool { return !e.Draining })
+}
+
+// ReadyOn reports whether the subset has an endpoint that takes new requests on the named port.
+func (s Subset) ReadyOn(port string) bool {
+	return slices.ContainsFunc(s.Endpoints, func(e Endpoint) bool {
+		return !e.Draining && e.Ports[port] != 0
+	})
+}
+
+// WithShares returns the split with Shares computed from Weight, Stable and Canary for these subsets. A
+// subset without a ready endpoint gets nothing and the other side gets all; when neither has one, all
+// stays with stable, so that a split is never all zero. Only shares above zero are listed, sorted by
+// subset; they sum to 100. Without a canary there are none. A Weight above 100 counts as 100.
+func (s Split) WithShares(subsets []Subset) Split {
+	s.Shares = s.shares(func(name string) bool {
+		return slices.ContainsFunc(subsets, func(sub Subset) bool { return sub.Name == name && sub.Ready() })
+	})
+	return s
+}
+
+// Clamped reports whether Shares differ from what Weight asks for, because a side has no ready
+// endpoint. Such a split must not count as the asked weight being in force.
+func (s Split) Clamped() bool {
+	return !slices.Equal(s.Shares, s.shares(func(string) bool { return true }))
+}
+
+func (s Split) shares(ready func(subset string) bool) []Share {
+	if s.Canary == "" {
+		return nil
+	}
+	canary := min(s.Weight, 100)
+	switch stableReady, canaryReady := ready(s.Stable), ready(s.Canary); {
+	case !canaryReady:
+		canary = 0
+	case !stableReady:
+		canary = 100
+	}
+	var shares []Share
+	for _, share := range []Share{{s.Stable, 100 - canary}, {s.Canary, canary}} {
+		if share.Weight > 0 {
+			shares = append(shares, share)
+		}
+	}
+	slices.SortFunc(shares, func(a, b Share) int { return cmp.Compare(a.Subset, b.Subset) })
+	return shares
+}
+
+// SharesOn returns the shares to draw with on the named port: those of the split without subsets that
+// have no ready endpoint on this very port (a version that adds or drops a port), scaled in proportion
+// to sum to 100 again. When none of them has one, they are returned as they are. Nil: draw over all
+// endpoints of all subsets alike.
+func (s Service) SharesOn(port string) []Share {
+	var kept []Share
+	var sum uint32
+	for _, share := range s.Split.Shares {
+		if i, found := s.subset(share.Subset); found && s.Subsets[i].ReadyOn(port) {
+			kept = append(kept, share)
+			sum += share.Weight
+		}
+	}
+	if sum == 0 || len(kept) == len(s.Split.Shares) {
+		return s.Split.Shares
+	}
+	rest := uint32(100)
+	for i := range kept {
+		kept[i].Weight = kept[i].Weight * 100 / sum
+		rest -= kept[i].Weight
+	}
+	kept[0].Weight += rest
+	return kept
+}
+
+// subset finds a subset by name; the list need not be sorted.
+func (s Service) subset(name string) (int, bool) {
+	i := slices.IndexFunc(s.Subsets, func(sub Subset) bool { return sub.Name == name })
+	return i, i >= 0
+}
+
+// Subset returns the named subset; false when no endpoint belongs to it.
+func (s Service) Subset(name string) (Subset, bool) {
+	if i, found := s.subset(name); found {
+		return s.Subsets[i], true
+	}
+	return Subset{}, false
+}
