@@ -101,3 +101,12 @@ func (c Command) String() string {
 	}
 	return string(b)
 }
+
+// Older tells which of two Rollouts came first, by creation and then by name: where two claim the same
+// workload or Service, the older one has it.
+func Older(a, b *Rollout) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.Namespace+"/"+a.Name < b.Namespace+"/"+b.Name
+}

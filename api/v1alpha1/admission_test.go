@@ -1,0 +1,169 @@
+package v1alpha1_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-mesh/sluice/api/v1alpha1"
+)
+
+// apiServer starts a real API server that knows the CRDs of this package.
+func apiServer(t *testing.T) client.Client {
+	t.Helper()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Skip("KUBEBUILDER_ASSETS names no API server; run make api-test")
+	}
+	environment := &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "build", "crds")},
+		ErrorIfCRDPathMissing: true,
+	}
+	config, err := environment.Start()
+	if err != nil {
+		t.Fatalf("start API server: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := environment.Stop(); err != nil {
+			t.Errorf("stop API server: %v", err)
+		}
+	})
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	if err := corev1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const accepted = `
+workloadRef: {name: shop}
+service: {name: shop}
+canary:
+  steps:
+  - setWeight: 10
+  - pause: {duration: 1m}
+  - analysis: {}
+  - setWeight: 50
+  - approval: {message: look at the dashboard, timeout: 1h}
+`
+
+// TestAdmission has an accepted and a rejected case for every rule of the CRD. Each rejection names the
+// field and the remedy.
+func TestAdmission(t *testing.T) {
+	c := apiServer(t)
+	cases := map[string]struct {
+		spec string
+		// refused is part of the message; empty: accepted.
+		refused string
+	}{
+		"a usual spec":                 {spec: accepted},
+		"every field":                  {spec: accepted + "analysis: {duration: 30s, interval: 500ms, successRate: \"99.5\", latencyP99: 250ms, minRequests: 10}\nbakeTime: 0s\ndeadlines: {progress: 1m, acknowledge: 5s, analysis: 1m, drain: 0s, release: 1h}\nnotifications: {slack: {channel: C0123456789, approvers: [U1]}, webhooks: [{name: a, secretRef: {name: s}}]}"},
+		"success rate of one hundred":  {spec: accepted + "analysis: {successRate: \"100\"}"},
+		"no steps":                     {spec: with("canary: {steps: []}"), refused: "spec.canary.steps"},
+		"first step without weight":    {spec: with("canary: {steps: [{pause: {}}, {setWeight: 10}]}"), refused: "the first step must be setWeight"},
+		"weights fall":                 {spec: with("canary: {steps: [{setWeight: 50}, {setWeight: 10}]}"), refused: "setWeight must rise from step to step; put the steps in rising order"},
+		"a weight twice":               {spec: with("canary: {steps: [{setWeight: 10}, {pause: {}}, {setWeight: 10}]}"), refused: "remove the one that repeats a weight"},
+		"weight zero":                  {spec: with("canary: {steps: [{setWeight: 0}]}"), refused: "should be greater than or equal to 1"},
+		"weight above one hundred":     {spec: with("canary: {steps: [{setWeight: 101}]}"), refused: "should be less than or equal to 100"},
+		"two things in one step":       {spec: with("canary: {steps: [{setWeight: 10, pause: {}}]}"), refused: "exactly one of setWeight, pause, analysis, approval; split it"},
+		"nothing in a step":            {spec: with("canary: {steps: [{setWeight: 10}, {}]}"), refused: "exactly one of setWeight, pause, analysis, approval"},
+		"another kind of workload":     {spec: strings.Replace(accepted, "{name: shop}", "{kind: StatefulSet, name: shop}", 1), refused: "only Deployment is supported"},
+		"another version of workload":  {spec: strings.Replace(accepted, "{name: shop}", "{apiVersion: apps/v2, name: shop}", 1), refused: "only apps/v1 is supported"},
+		"success rate with a percent":  {spec: accepted + "analysis: {successRate: \"99%\"}", refused: "a percentage such as 99 or 99.5, without a percent sign"},
+		"success rate above 100":       {spec: accepted + "analysis: {successRate: \"101\"}", refused: "a percentage such as 99 or 99.5"},
+		"interval too short":           {spec: accepted + "analysis: {interval: 10ms}", refused: "spec.analysis.interval: at least 100ms"},
+		"latency of zero":              {spec: accepted + "analysis: {latencyP99: 0s}", refused: "spec.analysis.latencyP99: between 1ms and 1m"},
+		"no requests needed":           {spec: accepted + "analysis: {minRequests: 0}", refused: "should be greater than or equal to 1"},
+		"progress deadline of zero":    {spec: accepted + "deadlines: {progress: 0s}", refused: "spec.deadlines.progress: at least 1s"},
+		"acknowledge deadline of zero": {spec: accepted + "deadlines: {acknowledge: 0s}", refused: "spec.deadlines.acknowledge: at least 1s"},
+		"analysis deadline of zero":    {spec: accepted + "deadlines: {analysis: 0s}", refused: "spec.deadlines.analysis: at least 1s"},
+		"release deadline of zero":     {spec: accepted + "deadlines: {release: 0s}", refused: "spec.deadlines.release: at least 1s"},
+		"negative drain":               {spec: accepted + "deadlines: {drain: -1s}", refused: "spec.deadlines.drain"},
+		"negative bake time":           {spec: accepted + "bakeTime: -1s", refused: "spec.bakeTime"},
+		"pause of zero":                {spec: with("canary: {steps: [{setWeight: 10}, {pause: {duration: 0s}}]}"), refused: "pause.duration"},
+		"negative analysis":            {spec: with("canary: {steps: [{setWeight: 10}, {analysis: {duration: -1s}}]}"), refused: "analysis.duration"},
+		"negative analysis by default": {spec: accepted + "analysis: {duration: -1s}", refused: "spec.analysis.duration"},
+		"approval that times out at 0": {spec: with("canary: {steps: [{setWeight: 10}, {approval: {timeout: 0s}}]}"), refused: "approval.timeout"},
+		"a duration that is none":      {spec: accepted + "bakeTime: soon", refused: "spec.bakeTime"},
+		"no workload":                  {spec: strings.Replace(accepted, "workloadRef: {name: shop}", "", 1), refused: "spec.workloadRef: Required value"},
+		"workload without name":        {spec: strings.Replace(accepted, "{name: shop}", "{name: \"\"}", 1), refused: "spec.workloadRef.name"},
+		"no service":                   {spec: strings.Replace(accepted, "service: {name: shop}", "", 1), refused: "spec.service: Required value"},
+		"two webhooks of one name":     {spec: accepted + "notifications: {webhooks: [{name: a, secretRef: {name: s}}, {name: a, secretRef: {name: t}}]}", refused: "Duplicate value"},
+		"a Slack channel without name": {spec: accepted + "notifications: {slack: {channel: \"\"}}", refused: "spec.notifications.slack.channel"},
+	}
+	for name, test := range cases {
+		t.Run(name, func(t *testing.T) {
+			err := c.Create(context.Background(), rollout(t, "case", test.spec), client.DryRunAll)
+			switch {
+			case test.refused == "" && err != nil:
+				t.Fatalf("refused: %v", err)
+			case test.refused != "" && err == nil:
+				t.Fatal("accepted")
+			case test.refused != "" && !strings.Contains(err.Error(), test.refused):
+				t.Fatalf("refused with %q, want a message with %q", err, test.refused)
+			}
+		})
+	}
+
+	t.Run("defaults", func(t *testing.T) {
+		u := rollout(t, "defaults", accepted)
+		if err := c.Create(context.Background(), u); err != nil {
+			t.Fatal(err)
+		}
+		var got v1alpha1.Rollout
+		if err := c.Get(context.Background(), client.ObjectKeyFromObject(u), &got); err != nil {
+			t.Fatal(err)
+		}
+		spec := got.Spec
+		if spec.WorkloadRef.Kind != "Deployment" || spec.BakeTime.Duration.String() != "1m0s" || spec.Analysis.SuccessRate != "99" ||
+			*spec.Analysis.MinRequests != 50 || spec.Analysis.Interval.Duration.String() != "1s" || spec.Deadlines.Release.Duration.String() != "24h0m0s" {
+			t.Errorf("defaults are not as documented: %+v", spec)
+		}
+		got.Spec.WorkloadRef.Name = "other"
+		if err := c.Update(context.Background(), &got); err == nil || !strings.Contains(err.Error(), "spec.workloadRef: cannot be changed") {
+			t.Errorf("change of workloadRef: %v, want a refusal with the remedy", err)
+		}
+	})
+
+	t.Run("a name that is no label", func(t *testing.T) {
+		err := c.Create(context.Background(), rollout(t, strings.Repeat("a", 64), accepted), client.DryRunAll)
+		if err == nil || !strings.Contains(err.Error(), "at most 63 characters") {
+			t.Errorf("got %v, want a refusal that names the limit", err)
+		}
+	})
+}
+
+// with replaces the accepted spec's steps.
+func with(canary string) string {
+	before, _, _ := strings.Cut(accepted, "canary:")
+	return before + canary + "\n"
+}
+
+func rollout(t *testing.T, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	var values map[string]any
+	if err := yaml.Unmarshal([]byte(spec), &values); err != nil {
+		t.Fatalf("the case's own YAML: %v", err)
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": values}}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Rollout"))
+	u.SetNamespace(metav1.NamespaceDefault)
+	u.SetName(name)
+	return u
+}

@@ -1,0 +1,167 @@
+// Package meshsync derives the mesh from API objects: Rollouts, Services, EndpointSlices and pods.
+// Translate is pure; Syncer watches and publishes. Every operator replica runs it, leader or not, and
+// all derive the same mesh, because weights live in the Rollouts' status.
+package meshsync
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-mesh/sluice/api/v1alpha1"
+	"github.com/sluice-mesh/sluice/mesh/ir"
+)
+
+// Input is all that one service's meaning depends on.
+type Input struct {
+	Service *corev1.Service
+	// Slices are the EndpointSlices of the Service and, during a release, of its canary Service.
+	Slices []*discoveryv1.EndpointSlice
+	// Revision tells a pod's pod-template-hash by its UID; false when the pod is not known (yet), and
+	// then its endpoint is left out.
+	Revision func(uid types.UID) (string, bool)
+	// Rollout that releases behind this Service; nil when there is none.
+	Rollout *v1alpha1.Rollout
+}
+
+// Translate says what one Service means to the mesh. False: the mesh has nothing to do with it.
+func Translate(in Input) (ir.Service, bool) {
+	service := ir.Service{Namespace: in.Service.Namespace, Name: in.Service.Name}
+	if in.Service.Spec.Type == corev1.ServiceTypeExternalName {
+		return service, false
+	}
+	for _, address := range in.Service.Spec.ClusterIPs {
+		if parsed, err := netip.ParseAddr(address); err == nil {
+			service.Addresses = append(service.Addresses, parsed)
+		}
+	}
+	slices.SortFunc(service.Addresses, netip.Addr.Compare)
+	for _, port := range in.Service.Spec.Ports {
+		if port.Protocol != "" && port.Protocol != corev1.ProtocolTCP || port.Port < 1 || port.Port > 65535 {
+			continue
+		}
+		service.Ports = append(service.Ports, ir.Port{Name: port.Name, Number: uint16(port.Port), Protocol: protocol(port)}) //nolint:gosec // bounded above
+	}
+	if len(service.Ports) == 0 {
+		return service, false
+	}
+	slices.SortFunc(service.Ports, func(a, b ir.Port) int { return cmp.Compare(a.Number, b.Number) })
+	service.Subsets = subsets(in)
+	service.Split = split(in.Rollout, service.Subsets)
+	return service, true
+}
+
+// protocol of a Service's port: what appProtocol or else the port's name declares. What is not declared is TCP.
+func protocol(port corev1.ServicePort) ir.Protocol {
+	declared := port.Name
+	if port.AppProtocol != nil {
+		declared = strings.TrimPrefix(strings.ToLower(*port.AppProtocol), "kubernetes.io/")
+	}
+	word, _, _ := strings.Cut(declared, "-")
+	switch word {
+	case "http", "http1", "http/1.1", "ws":
+		return ir.HTTP
+	case "grpc", "h2c", "http2":
+		return ir.GRPC
+	default:
+		return ir.TCP
+	}
+}
+
+// subsets groups the endpoints by their pods' revision. A pod seen in several slices is one endpoint.
+func subsets(in Input) []ir.Subset {
+	type key struct {
+		revision string
+		address  netip.Addr
+	}
+	endpoints := map[key]*ir.Endpoint{}
+	for _, slice := range in.Slices {
+		if slice.AddressType == discoveryv1.AddressTypeFQDN {
+			continue
+		}
+		ports := map[string]uint16{}
+		for _, port := range slice.Ports {
+			if port.Port == nil || *port.Port < 1 || *port.Port > 65535 || port.Protocol != nil && *port.Protocol != corev1.ProtocolTCP {
+				continue
+			}
+			name := ""
+			if port.Name != nil {
+				name = *port.Name
+			}
+			ports[name] = uint16(*port.Port) //nolint:gosec // bounded above
+		}
+		for _, endpoint := range slice.Endpoints {
+			usable, draining := state(endpoint.Conditions)
+			if !usable || len(endpoint.Addresses) == 0 {
+				continue
+			}
+			address, err := netip.ParseAddr(endpoint.Addresses[0])
+			if err != nil {
+				continue
+			}
+			revision := ""
+			if endpoint.TargetRef != nil && endpoint.TargetRef.Kind == "Pod" {
+				known := false
+				if revision, known = in.Revision(endpoint.TargetRef.UID); !known {
+					continue
+				}
+			}
+			k := key{revision, address}
+			if endpoints[k] == nil {
+				endpoints[k] = &ir.Endpoint{Address: address, Ports: map[string]uint16{}}
+			}
+			for name, number := range ports {
+				endpoints[k].Ports[name] = number
+			}
+			endpoints[k].Draining = endpoints[k].Draining || draining
+		}
+	}
+	byRevision := map[string][]ir.Endpoint{}
+	for k, endpoint := range endpoints {
+		byRevision[k.revision] = append(byRevision[k.revision], *endpoint)
+	}
+	out := make([]ir.Subset, 0, len(byRevision))
+	for revision, list := range byRevision {
+		slices.SortFunc(list, func(a, b ir.Endpoint) int { return a.Address.Compare(b.Address) })
+		out = append(out, ir.Subset{Name: revision, Endpoints: list})
+	}
+	slices.SortFunc(out, func(a, b ir.Subset) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// state of an endpoint: whether the mesh may know it, and whether it only finishes what it has.
+func state(c discoveryv1.EndpointConditions) (usable, draining bool) {
+	ready := c.Ready == nil || *c.Ready
+	serving := ready
+	if c.Serving != nil {
+		serving = *c.Serving
+	}
+	terminating := c.Terminating != nil && *c.Terminating
+	return ready || serving && terminating, terminating
+}
+
+// split of a Rollout: its persisted weight between its two revisions. Without a release, or when the
+// canary is not known, new requests are drawn over all endpoints alike.
+func split(rollout *v1alpha1.Rollout, subsets []ir.Subset) ir.Split {
+	if rollout == nil {
+		return ir.Split{}
+	}
+	status := rollout.Status
+	s := ir.Split{Owner: string(rollout.UID), Epoch: status.Weight.Epoch}
+	switch status.Phase {
+	case v1alpha1.PhaseStarting, v1alpha1.PhaseProgressing, v1alpha1.PhaseBaking, v1alpha1.PhasePromoting, v1alpha1.PhaseRollingBack:
+	default:
+		return s
+	}
+	if status.Stable == nil || status.Canary == nil || status.Stable.Hash == status.Canary.Hash {
+		return s
+	}
+	s.Stable, s.Canary = status.Stable.Hash, status.Canary.Hash
+	s.Weight = uint32(min(max(status.Weight.Desired, 0), 100)) //nolint:gosec // bounded
+	return s.WithShares(subsets)
+}

@@ -1,0 +1,192 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/sluice-mesh/sluice/api/v1alpha1"
+	"github.com/sluice-mesh/sluice/controllers/plan"
+)
+
+// RolloutReconciler carries Rollouts through their releases.
+type RolloutReconciler struct {
+	// Client reads from the cache and writes to the API server.
+	Client client.Client
+	// Reader reads from the API server itself.
+	Reader client.Reader
+	// Events records Kubernetes events.
+	Events events.EventRecorder
+	// Mesh, Looks and Teller are the mesh, the judge and the people.
+	Mesh   Mesh
+	Looks  *Looks
+	Teller Teller
+	// Meter counts what happens.
+	Meter *Meter
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// SetupWithManager registers the reconciler, its index and its watches.
+func (r *RolloutReconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager) error {
+	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Pod{}, injectedIndex, indexInjected); err != nil {
+		return fmt.Errorf("index pods: %w", err)
+	}
+	raw := func(kind string) client.Object {
+		u := &unstructured.Unstructured{}
+		u.SetGroupVersionKind(deploymentKind.GroupVersion().WithKind(kind))
+		return u
+	}
+	inNamespace := handler.EnqueueRequestsFromMapFunc(r.concerned)
+	return ctrl.NewControllerManagedBy(manager).
+		Named("rollout").
+		For(&v1alpha1.Rollout{}).
+		Watches(raw("Deployment"), inNamespace).
+		Watches(raw("ReplicaSet"), inNamespace).
+		Watches(&corev1.Service{}, inNamespace).
+		Watches(&corev1.Pod{}, inNamespace).
+		Watches(&discoveryv1.EndpointSlice{}, inNamespace).
+		WatchesRawSource(source.Channel(r.Looks.changed, &handler.TypedEnqueueRequestForObject[client.Object]{})).
+		WatchesRawSource(source.Func(r.watchMesh)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 8}).
+		Complete(r)
+}
+
+// Reconcile takes one decision and carries it out.
+func (r *RolloutReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	// The Rollout itself is read from the API server: its status is the memory, and a decision from an
+	// old memory would be taken twice.
+	rollout := &v1alpha1.Rollout{}
+	if err := r.Reader.Get(ctx, request.NamespacedName, rollout); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.Meter.forget(request.NamespacedName)
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	w, err := r.gather(ctx, rollout)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	decision := plan.Next(w.observed, r.Now())
+	if err := r.carryOut(ctx, w, decision); err != nil {
+		if errors.Is(err, errOutdated) {
+			log.FromContext(ctx).V(1).Info("looking again", "why", err.Error())
+			return reconcile.Result{RequeueAfter: 20 * time.Millisecond}, nil
+		}
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: decision.Requeue}, nil
+}
+
+// carryOut persists the decision, then does the writes in order, then tells people.
+func (r *RolloutReconciler) carryOut(ctx context.Context, w *world, decision plan.Decision) error {
+	rollout := w.rollout
+	before := rollout.Status.DeepCopy()
+	if decision.Finished {
+		r.Looks.stop(rollout.UID)
+		if controllerutil.RemoveFinalizer(rollout, v1alpha1.Finalizer) {
+			return outdated(r.Client.Update(ctx, rollout), "remove finalizer")
+		}
+		return nil
+	}
+	if rollout.DeletionTimestamp.IsZero() && needsFinalizer(decision.Status) && controllerutil.AddFinalizer(rollout, v1alpha1.Finalizer) {
+		if err := r.Client.Update(ctx, rollout); err != nil {
+			return outdated(err, "add finalizer")
+		}
+	}
+	rollout.Status = decision.Status
+	if !equality.Semantic.DeepEqual(*before, decision.Status) {
+		if err := r.Client.Status().Update(ctx, rollout); err != nil {
+			return outdated(err, "persist status")
+		}
+		if before.Phase != decision.Status.Phase || before.Weight.Desired != decision.Status.Weight.Desired {
+			log.FromContext(ctx).Info("decided", "phase", decision.Status.Phase, "weight", decision.Status.Weight.Desired, "reason", decision.Reason)
+		}
+	}
+	r.Meter.observe(rollout, before)
+	for _, notice := range decision.Notices {
+		r.tell(rollout, notice)
+	}
+	r.Looks.keep(rollout, decision.Judge)
+	for _, op := range decision.Ops {
+		if err := r.apply(ctx, w, op); err != nil {
+			return err
+		}
+		log.FromContext(ctx).V(1).Info("wrote", "op", op.Kind, "size", op.Size, "hash", op.Hash)
+	}
+	if rollout.DeletionTimestamp.IsZero() && !needsFinalizer(decision.Status) && controllerutil.RemoveFinalizer(rollout, v1alpha1.Finalizer) {
+		return outdated(r.Client.Update(ctx, rollout), "remove finalizer")
+	}
+	return nil
+}
+
+// needsFinalizer tells whether something of the Rollout's would be left behind: a release, a held
+// template or a narrowed Service.
+func needsFinalizer(status v1alpha1.RolloutStatus) bool {
+	switch status.Phase {
+	case "", v1alpha1.PhasePending, v1alpha1.PhaseHealthy:
+		return status.Narrowed != nil
+	default:
+		return true
+	}
+}
+
+// tell records a Kubernetes event and tells people.
+func (r *RolloutReconciler) tell(rollout *v1alpha1.Rollout, notice plan.Notice) {
+	kind := corev1.EventTypeNormal
+	switch notice.Kind {
+	case plan.NoticeRollingBack, plan.NoticeRolledBack, plan.NoticeStalled, plan.NoticeDegraded, plan.NoticeInconclusive, plan.NoticeLagging:
+		kind = corev1.EventTypeWarning
+	}
+	r.Events.Eventf(rollout, nil, kind, string(notice.Kind), "Release", "%s", notice.Reason)
+	r.Teller.Tell(rollout, notice)
+}
+
+// concerned maps any namespaced object to the Rollouts of its namespace that it may concern.
+func (r *RolloutReconciler) concerned(ctx context.Context, o client.Object) []reconcile.Request {
+	var rollouts v1alpha1.RolloutList
+	if err := r.Client.List(ctx, &rollouts, client.InNamespace(o.GetNamespace())); err != nil {
+		log.FromContext(ctx).Error(err, "list rollouts")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range rollouts.Items {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&rollouts.Items[i])})
+	}
+	return requests
+}
+
+// inRelease tells whether a Rollout waits for the mesh.
+func inRelease(rollout *v1alpha1.Rollout) bool {
+	return !rollout.DeletionTimestamp.IsZero() || needsFinalizer(rollout.Status)
+}
+
+// wakeReleases enqueues every Rollout with a release on: the mesh's word may concern any of them.
+func (r *RolloutReconciler) wakeReleases(ctx context.Context, enqueue func(types.NamespacedName)) {
+	var rollouts v1alpha1.RolloutList
+	if err := r.Client.List(ctx, &rollouts); err != nil {
+		log.FromContext(ctx).Error(err, "list rollouts")
+		return
+	}
+	for i := range rollouts.Items {
+		if inRelease(&rollouts.Items[i]) {
+			enqueue(client.ObjectKeyFromObject(&rollouts.Items[i]))
+		}
+	}
+}
