@@ -1,0 +1,108 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// The installation.
+const (
+	// SystemNamespace is where Sluice is installed.
+	SystemNamespace = "sluice-system"
+	// release is the name of the Helm release.
+	release = "sluice"
+	// operatorSelector selects the operator's pods and its Deployment.
+	operatorComponent = "operator"
+	// shopVersions are the tags that the shop's image gets: the program is the same, its behaviour comes
+	// from the environment.
+	shopVersions = 5
+)
+
+// Image is a static program to be packed.
+type Image struct{ Name, Program string }
+
+// Images returns what the cluster needs of this repository.
+func Images() []Image {
+	images := []Image{
+		{"sluice.dev/operator:dev", "operator"},
+		{"sluice.dev/proxy:dev", "proxy"},
+		{"sluice.dev/load:dev", "load"},
+	}
+	for i := range shopVersions {
+		images = append(images, Image{fmt.Sprintf("sluice.dev/shop:v%d", i+1), "shop"})
+	}
+	return images
+}
+
+// LoadImages packs the programs in build/bin and gives them to the cluster of that name.
+func (c *Cluster) LoadImages(ctx context.Context, cluster string) error {
+	for _, image := range Images() {
+		if _, err := run(ctx, c.Bin("cluster"), "load", "--name", cluster, image.Name, c.Bin(image.Program)+":/"+image.Program); err != nil {
+			return fmt.Errorf("load image %s: %w", image.Name, err)
+		}
+	}
+	return nil
+}
+
+// Install installs the chart with Helm, or upgrades it, and waits until the operator serves.
+func (c *Cluster) Install(ctx context.Context) error {
+	_, err := run(ctx, c.Bin("helm"), "upgrade", release, filepath.Join(c.Root, "charts", "sluice"),
+		"--install", "--kubeconfig", c.Kubeconfig, "--namespace", SystemNamespace, "--create-namespace",
+		"--set", "operator.image.tag=dev", "--set", "proxy.image.tag=dev",
+		// The node has two cores and tests have tens of proxies.
+		"--set", "proxy.resources.requests.cpu=5m", "--set", "proxy.resources.requests.memory=16Mi",
+		"--set", "operator.resources.requests.cpu=20m",
+		"--wait", "--timeout", "3m")
+	if err != nil {
+		return fmt.Errorf("install chart: %w", err)
+	}
+	return nil
+}
+
+// Uninstall removes the chart.
+func (c *Cluster) Uninstall(ctx context.Context) error {
+	_, err := run(ctx, c.Bin("helm"), "uninstall", release, "--kubeconfig", c.Kubeconfig, "--namespace", SystemNamespace, "--wait", "--timeout", "5m")
+	if err != nil {
+		return fmt.Errorf("uninstall chart: %w", err)
+	}
+	return nil
+}
+
+// KubeconfigOf returns the path of the kubeconfig of the cluster of that name.
+func KubeconfigOf(cluster string) (string, error) {
+	root, err := findRoot()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(root, "build", "cluster", cluster, "kubeconfig")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("find cluster %s: %w; start it with make up NAME=%s", cluster, err, cluster)
+	}
+	return path, nil
+}
+
+// ScaleSystem sets the replicas of a Deployment that is part of the installation or of the cluster's
+// monitoring, and waits until it has as many.
+func (c *Cluster) ScaleSystem(ctx context.Context, namespace, deployment string, replicas int32) error {
+	s := &Space{Cluster: c, Name: namespace}
+	deployments, err := Follow[*appsv1.Deployment](ctx, c.Client, &appsv1.DeploymentList{},
+		client.InNamespace(namespace), client.MatchingFields{"metadata.name": deployment})
+	if err != nil {
+		return err
+	}
+	defer deployments.Stop()
+	if err := s.Scale(ctx, deployment, replicas); err != nil {
+		return err
+	}
+	return deployments.Await(ctx, fmt.Sprintf("%s to have %d replicas", deployment, replicas), func(all []*appsv1.Deployment) bool {
+		return len(all) == 1 && ptr.Deref(all[0].Spec.Replicas, 1) == replicas &&
+			all[0].Status.ObservedGeneration >= all[0].Generation &&
+			all[0].Status.Replicas == replicas && all[0].Status.AvailableReplicas == replicas
+	})
+}
