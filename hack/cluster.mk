@@ -35,7 +35,7 @@ $(BIN)/golangci-lint: $(call pins,tools/lint)
 $(BIN)/prometheus: $(call pins,tools/prometheus)
 	version=$(call module-version,tools/prometheus,github.com/prometheus/prometheus) && cd tools/prometheus && \
 	$(TOOL_BUILD) -tags remove_all_sd,enable_kubernetes_sd \
-	  -ldflags "$(TOOL_LDFLAGS) -X github.com/prometheus/common/version.Version=3$${version#v0}" \
+	  -ldflags "$(TOOL_LDFLAGS) -X github.com/prometheus/common/version.Version=3.$${version#v0.3}" \
 	  github.com/prometheus/prometheus/cmd/prometheus
 
 ##@ Cluster
