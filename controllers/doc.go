@@ -19,7 +19,8 @@ import (
 type Mesh interface {
 	// InForce says how far one service's split (owner and epoch) has come, over all replicas.
 	InForce(service types.NamespacedName, owner string, epoch int64) InForce
-	// Changed is signalled whenever an answer of InForce may have changed.
+	// Changed returns a channel that is closed at the next change that may change an answer of InForce.
+	// Take the channel first, then ask, then wait.
 	Changed() <-chan struct{}
 }
 

@@ -13,13 +13,14 @@ import (
 func (r *RolloutReconciler) watchMesh(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	go func() {
 		for {
+			changed := r.Mesh.Changed()
+			r.wakeReleases(ctx, func(key types.NamespacedName) {
+				queue.Add(reconcile.Request{NamespacedName: key})
+			})
 			select {
 			case <-ctx.Done():
 				return
-			case <-r.Mesh.Changed():
-				r.wakeReleases(ctx, func(key types.NamespacedName) {
-					queue.Add(reconcile.Request{NamespacedName: key})
-				})
+			case <-changed:
 			}
 		}
 	}()
