@@ -27,21 +27,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/sluice-mesh/sluice/notifier"
+	"github.com/sluice-mesh/sluice/notifier/internal/failure"
 )
 
 // Config of a Sender. Zero values mean the defaults named with the fields.
@@ -108,7 +105,7 @@ func (e endpoint) Notify(ctx context.Context, event notifier.Event) error {
 	}
 	response, err := e.client.Do(request)
 	if err != nil {
-		return fmt.Errorf("post to webhook %s: %s", e.target.Name, reason(err))
+		return fmt.Errorf("post to webhook %s: %s", e.target.Name, failure.Reason(err))
 	}
 	defer response.Body.Close()
 	// Only so that the connection can be used again.
@@ -172,33 +169,4 @@ func retryAfter(value string, now time.Time) (time.Duration, bool) {
 		return 0, false
 	}
 	return max(0, at.Sub(now)), true
-}
-
-// reason says what went wrong without the words of the network stack, which name URL and host.
-func reason(err error) string {
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return "its host name does not resolve"
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "its certificate is not trusted, not valid now, or for another host"
-	}
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return "its certificate is for another host"
-	}
-	if errors.Is(err, context.Canceled) {
-		return "canceled"
-	}
-	if timeout, ok := errors.AsType[interface {
-		error
-		Timeout() bool
-	}](err); ok && timeout.Timeout() || errors.Is(err, os.ErrDeadlineExceeded) {
-		return "it did not answer in time"
-	}
-	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		return errno.Error()
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return "it closed the connection without an answer"
-	}
-	return "no answer"
 }
