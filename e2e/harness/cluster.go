@@ -89,6 +89,9 @@ func findRoot() (string, error) {
 // Bin returns the path of a program that make builds.
 func (c *Cluster) Bin(name string) string { return filepath.Join(c.Root, "build", "bin", name) }
 
+// Name returns the cluster's, by which e2e/cluster knows it: that of the folder of its kubeconfig.
+func (c *Cluster) Name() string { return filepath.Base(filepath.Dir(c.Kubeconfig)) }
+
 // run runs a program and returns what it printed; an error has the end of it.
 func run(ctx context.Context, name string, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -71,7 +70,7 @@ func (s *Space) dumpPods(ctx context.Context, folder string) error {
 			if status.RestartCount > 0 {
 				errs = append(errs, s.dumpLog(ctx, folder, pod.Name, status.Name, true))
 			}
-			if strings.HasSuffix(status.Name, "-proxy") && status.State.Running != nil {
+			if status.Name == ProxyContainer && status.State.Running != nil {
 				errs = append(errs, s.dumpProxy(ctx, folder, pod.Name))
 			}
 			if status.Name == loadContainer && status.State.Running != nil {

@@ -2,7 +2,10 @@ package harness
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -17,8 +20,12 @@ const (
 	SystemNamespace = "sluice-system"
 	// release is the name of the Helm release.
 	release = "sluice"
-	// operatorSelector selects the operator's pods and its Deployment.
-	operatorComponent = "operator"
+	// OperatorDeployment is the operator's, and operatorComponent the label on its pods.
+	OperatorDeployment = "sluice-operator"
+	operatorComponent  = "operator"
+	// ProxyContainer is the sidecar; XDSPort is where it gets its configuration.
+	ProxyContainer = "sluice-proxy"
+	XDSPort        = 15010
 	// shopVersions are the tags that the shop's image gets: the program is the same, its behaviour comes
 	// from the environment.
 	shopVersions = 5
@@ -40,29 +47,49 @@ func Images() []Image {
 	return images
 }
 
-// LoadImages packs the programs in build/bin and gives them to the cluster of that name.
-func (c *Cluster) LoadImages(ctx context.Context, cluster string) error {
+// LoadImages packs the programs in build/bin and gives them to the cluster.
+func (c *Cluster) LoadImages(ctx context.Context) error {
 	for _, image := range Images() {
-		if _, err := run(ctx, c.Bin("cluster"), "load", "--name", cluster, image.Name, c.Bin(image.Program)+":/"+image.Program); err != nil {
+		if _, err := run(ctx, c.Bin("cluster"), "load", "--name", c.Name(), "--image", image.Name, c.Bin(image.Program)+":/"+image.Program); err != nil {
 			return fmt.Errorf("load image %s: %w", image.Name, err)
 		}
 	}
 	return nil
 }
 
-// Install installs the chart with Helm, or upgrades it, and waits until the operator serves.
+// Install installs the chart with Helm, or upgrades it, and waits until the operator serves. Operators
+// of another program than that in build/bin are replaced, though the image has the same name.
 func (c *Cluster) Install(ctx context.Context) error {
-	_, err := run(ctx, c.Bin("helm"), "upgrade", release, filepath.Join(c.Root, "charts", "sluice"),
+	program, err := digest(c.Bin("operator"))
+	if err != nil {
+		return fmt.Errorf("install chart: %w", err)
+	}
+	_, err = run(ctx, c.Bin("helm"), "upgrade", release, filepath.Join(c.Root, "charts", "sluice"),
 		"--install", "--kubeconfig", c.Kubeconfig, "--namespace", SystemNamespace, "--create-namespace",
 		"--set", "operator.image.tag=dev", "--set", "proxy.image.tag=dev",
 		// The node has two cores and tests have tens of proxies.
 		"--set", "proxy.resources.requests.cpu=5m", "--set", "proxy.resources.requests.memory=16Mi",
 		"--set", "operator.resources.requests.cpu=20m",
+		"--set-string", `operator.podAnnotations.sluice\.dev/program=`+program,
 		"--wait", "--timeout", "3m")
 	if err != nil {
 		return fmt.Errorf("install chart: %w", err)
 	}
 	return nil
+}
+
+// digest of a file's content, short.
+func digest(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read program: %w", err)
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return "", fmt.Errorf("read program: %w", err)
+	}
+	return hex.EncodeToString(hash.Sum(nil))[:16], nil
 }
 
 // Uninstall removes the chart.

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -126,7 +128,8 @@ func (c *Cluster) Operators(ctx context.Context) ([]corev1.Pod, error) {
 	return list.Items, nil
 }
 
-// Leader returns the operator's pod that leads.
+// Leader returns the operator's pod that leads: the one whose name begins the holder of a lease that
+// has not run out.
 func (c *Cluster) Leader(ctx context.Context) (*corev1.Pod, error) {
 	operators, err := c.Operators(ctx)
 	if err != nil {
@@ -136,17 +139,63 @@ func (c *Cluster) Leader(ctx context.Context) (*corev1.Pod, error) {
 	if err := c.Client.List(ctx, leases, client.InNamespace(SystemNamespace)); err != nil {
 		return nil, fmt.Errorf("list leases: %w", err)
 	}
-	for _, lease := range leases.Items {
-		if lease.Spec.HolderIdentity == nil {
-			continue
-		}
-		for i, pod := range operators {
-			if strings.HasPrefix(*lease.Spec.HolderIdentity, pod.Name) {
-				return &operators[i], nil
-			}
+	for i := range leases.Items {
+		if pod := holder(&leases.Items[i], operators); pod != nil {
+			return pod, nil
 		}
 	}
 	return nil, fmt.Errorf("find leader: no lease in %s is held by one of %d operators", SystemNamespace, len(operators))
+}
+
+func holder(lease *coordinationv1.Lease, operators []corev1.Pod) *corev1.Pod {
+	if lease.Spec.HolderIdentity == nil || lease.Spec.RenewTime == nil || lease.Spec.LeaseDurationSeconds == nil {
+		return nil
+	}
+	if time.Since(lease.Spec.RenewTime.Time) > time.Duration(*lease.Spec.LeaseDurationSeconds)*time.Second {
+		return nil
+	}
+	for i, pod := range operators {
+		if strings.HasPrefix(*lease.Spec.HolderIdentity, pod.Name) {
+			return &operators[i]
+		}
+	}
+	return nil
+}
+
+// AwaitLeader waits until an operator leads that took the lead, or renewed it, after the call.
+func (c *Cluster) AwaitLeader(ctx context.Context) error {
+	began := time.Now()
+	leases, err := Follow[*coordinationv1.Lease](ctx, c.Client, &coordinationv1.LeaseList{}, client.InNamespace(SystemNamespace))
+	if err != nil {
+		return err
+	}
+	defer leases.Stop()
+	return leases.Await(ctx, "an operator to lead", func(all []*coordinationv1.Lease) bool {
+		return slices.ContainsFunc(all, func(l *coordinationv1.Lease) bool {
+			return l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity != "" && l.Spec.RenewTime != nil && l.Spec.RenewTime.After(began)
+		})
+	})
+}
+
+// AwaitOperators waits until so many operators are ready.
+func (c *Cluster) AwaitOperators(ctx context.Context, count int) error {
+	pods, err := Follow[*corev1.Pod](ctx, c.Client, &corev1.PodList{}, client.InNamespace(SystemNamespace),
+		client.MatchingLabels{"app.kubernetes.io/component": operatorComponent})
+	if err != nil {
+		return err
+	}
+	defer pods.Stop()
+	return pods.Await(ctx, fmt.Sprintf("%d operators to be ready", count), func(all []*corev1.Pod) bool {
+		ready := 0
+		for _, p := range all {
+			if slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+				return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+			}) {
+				ready++
+			}
+		}
+		return ready == count
+	})
 }
 
 // KillLeader kills the leading operator and returns its pod.
