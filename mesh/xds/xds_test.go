@@ -317,7 +317,9 @@ func TestDecodeRejectsWhatIsMalformed(t *testing.T) {
 		"epoch":  {func(r xds.Resources) { ours(r.Routes[0].Metadata)["epoch"] = structpb.NewStringValue("x") }, `epoch "x"`},
 		"weight": {func(r xds.Resources) { ours(r.Routes[0].Metadata)["weight"] = structpb.NewNumberValue(10.5) }, "10.5 is not a whole percentage"},
 		"shares": {func(r xds.Resources) {
-			ours(r.Routes[0].Metadata)["shares"].GetStructValue().Fields["5d9f7c"] = structpb.NewNumberValue(1)
+			for _, route := range r.Routes {
+				ours(route.Metadata)["shares"].GetStructValue().Fields["5d9f7c"] = structpb.NewNumberValue(1)
+			}
 		}, "sum to 11"},
 		"listener address": {func(r xds.Resources) { meshListener(r).Address.GetSocketAddress().Address = "localhost" }, `parse address "localhost"`},
 		"endpoint port": {func(r xds.Resources) {
