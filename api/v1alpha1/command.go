@@ -20,6 +20,8 @@ const (
 	AnnotationHeld = "sluice.dev/held"
 	// AnnotationCommand is on a Rollout: a Command as JSON, from the command line or from chat.
 	AnnotationCommand = "sluice.dev/command"
+	// AnnotationThread is on a Rollout: where the chat message of its release is.
+	AnnotationThread = "sluice.dev/thread"
 	// Finalizer keeps a Rollout until its Service and Deployment are as they were.
 	Finalizer = "sluice.dev/restore"
 )

@@ -6,8 +6,8 @@ package announce
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -110,6 +110,6 @@ func (a *Announcer) event(rollout *v1alpha1.Rollout, notice plan.Notice) notifie
 	if len(status.Verdicts) > 0 {
 		event.Verdict = status.Verdicts[0].Reason
 	}
-	event.ID = event.Release + "/" + event.Kind + "/" + strconv.FormatInt(status.Weight.Epoch, 10) + "/" + strconv.Itoa(int(event.StepIndex))
+	event.ID = fmt.Sprintf("%s/%s/%s/%d/%d/%08x", rollout.UID, event.Release, event.Kind, status.Weight.Epoch, event.StepIndex, crc32.ChecksumIEEE([]byte(notice.Reason)))
 	return event
 }
