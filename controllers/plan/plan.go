@@ -26,13 +26,15 @@ type Observed struct {
 	Workload Workload
 	// Service is the Rollout's Service.
 	Service Service
-	// Stable and Canary are the ReplicaSets that status names, as they are now; Stable is found by
-	// the gatherer when status names none: of the owned ReplicaSets the one with most available pods.
+	// Stable and Canary are the ReplicaSets that status names (by ReplicaSet name), as they are now;
+	// Stable is found by the gatherer when status names none: of the owned ReplicaSets with pods the
+	// one with most available pods. Pods counts a ReplicaSet's pods even when it is gone itself.
 	Stable ReplicaSet
 	Canary ReplicaSet
-	// Native is the newest ReplicaSet that the Deployment owns whose template equals the Deployment's
-	// present one, other than Stable: a version that was there before, or one that the Deployment
-	// controller made while no hold was in force.
+	// Native is the oldest ReplicaSet that the Deployment owns whose template equals the Deployment's
+	// present one, other than Stable and other than a canary that was handed over: a version that was
+	// there before, or one that the Deployment controller made while no hold was in force. It is what
+	// the Deployment controller takes as its new one.
 	Native ReplicaSet
 	// Mesh is what the proxies have in force.
 	Mesh Mesh
@@ -40,6 +42,8 @@ type Observed struct {
 	Verdict *v1alpha1.Verdict
 	// Command is a person's order that has not been acted on.
 	Command *v1alpha1.Command
+	// Leftovers: the canary's holder or the canary Service exists.
+	Leftovers bool
 }
 
 // Workload is the Deployment as it is now.
@@ -57,9 +61,12 @@ type Workload struct {
 	Images []string
 	// Paused is spec.paused; Held tells our hold from a person's pause.
 	Paused, Held bool
-	// Settled: the Deployment controller has observed the generation, and every owned ReplicaSet but
-	// one (Stable, or Native) is at zero.
+	// Settled: the Deployment controller has observed the generation, and at most one owned ReplicaSet
+	// is not at zero (spec.replicas and status.replicas; pods that are already terminating do not
+	// count, or one stuck on a lost node would hold everything up).
 	Settled bool
+	// Prunable counts owned ReplicaSets at zero that are newer than Stable, other than Native.
+	Prunable int32
 }
 
 // Service is the Rollout's Service as it is now.
@@ -74,6 +81,8 @@ type Service struct {
 	OnlyStable bool
 	// CanaryReady is how many of the canary's pods are ready endpoints in the Service's own slices.
 	CanaryReady int32
+	// CanaryServiceHash is the hash that our canary Service selects; empty when there is none.
+	CanaryServiceHash string
 }
 
 // ReplicaSet as it is now. The zero value is one that does not exist.
@@ -98,19 +107,22 @@ type ReplicaSet struct {
 
 // Mesh is what the proxies have in force.
 type Mesh struct {
-	// Live is true when every proxy expected to act has Epoch (that of status.weight) in force.
+	// Live is true when every proxy expected to act has Epoch in force. A report about another epoch
+	// than status.weight's says nothing.
 	Live  bool
 	Epoch int64
 	// Pending names proxies that have not acknowledged; Rejected maps a proxy to its NACK text.
 	Pending  []string
 	Rejected map[string]string
-	// StableEndpoints and CanaryEndpoints count ready endpoints that the mesh knows per revision.
+	// StableEndpoints and CanaryEndpoints count ready endpoints that the mesh knows per revision. They
+	// must come from synced informers: a zero that only means "not known yet" ends a release.
 	StableEndpoints, CanaryEndpoints int32
 }
 
-// Decision is what to do. The reconciler first persists Status (fenced by resourceVersion), then
-// carries out Ops in order and stops at the first error; then it comes back. Ops are idempotent: after
-// a crash between any two writes Next, asked again, gives what is left to do.
+// Decision is what to do. The reconciler first persists Status (fenced by the resourceVersion that was
+// read, so that a decision from an old memory is never carried out), then carries out Ops in order and
+// stops at the first error; then it comes back. Ops are idempotent: after a crash between any two writes
+// Next, asked again, gives what is left to do.
 type Decision struct {
 	// Reason is one sentence for people; also in Status.Message.
 	Reason string
@@ -122,9 +134,13 @@ type Decision struct {
 	Requeue time.Duration
 	// Notices are what to tell people.
 	Notices []Notice
-	// Judge, when set, asks for a verdict about the present weight.
+	// Judge, when set, asks for a verdict about the present weight; LookFor says how long the judge must
+	// have looked before it may pass.
 	Judge bool
-	// Release the finalizer: nothing of ours is left.
+	// KeepFinalizer: a release is on, a template is held or a Service is narrowed, so the Rollout must
+	// not vanish without us.
+	KeepFinalizer bool
+	// Finished: the Rollout is being deleted and nothing of ours is left; release the finalizer.
 	Finished bool
 }
 
@@ -133,20 +149,22 @@ type OpKind string
 
 // The writes. Each is idempotent and fenced by the resourceVersion of what was gathered.
 const (
-	// OpCreateCanary creates the canary's ReplicaSet from the Deployment's template with Op.Size pods,
-	// owned by the holder, and the holder itself.
+	// OpCreateCanary creates the canary's ReplicaSet, named status.canary.replicaSet, from the
+	// Deployment's template (only while that has status.canary.templateHash) with Op.Size pods and
+	// Op.Hash as pod-template-hash, owned by the holder, and the holder itself.
 	OpCreateCanary OpKind = "CreateCanary"
 	// OpTakeOver makes Observed.Native (at zero replicas) the canary: controller reference to the
-	// holder, then scaled to Op.Size.
+	// holder and scaled to Op.Size, in one write.
 	OpTakeOver OpKind = "TakeOver"
-	// OpScaleCanary sets the canary's size.
+	// OpScaleCanary sets the size of the canary (only while Ours).
 	OpScaleCanary OpKind = "ScaleCanary"
 	// OpDeleteCanary deletes the canary's ReplicaSet (only while Ours) and its pods.
 	OpDeleteCanary OpKind = "DeleteCanary"
 	// OpNarrow adds Op.Hash to the Service's selector; OpRestore takes it out.
 	OpNarrow  OpKind = "Narrow"
 	OpRestore OpKind = "Restore"
-	// OpHandOver makes the Deployment the canary's controller, with its annotations, in one update.
+	// OpHandOver makes the Deployment the canary's controller, with its annotations, in one update,
+	// provided that the Deployment's template and size are still those that were gathered.
 	OpHandOver OpKind = "HandOver"
 	// OpUnpause ends the hold, provided that the template still has Op.Hash as template hash.
 	OpUnpause OpKind = "Unpause"
@@ -154,18 +172,27 @@ const (
 	OpHold OpKind = "Hold"
 	// OpRevert writes stable's template back and unpauses, in one write.
 	OpRevert OpKind = "Revert"
-	// OpPrune deletes owned ReplicaSets at zero that are newer than stable (and not Native).
+	// OpPrune deletes the owned ReplicaSets that Workload.Prunable counts.
 	OpPrune OpKind = "Prune"
+	// OpDropNative deletes Observed.Native, which is at zero replicas: the Deployment controller would
+	// take it for its new ReplicaSet instead of the canary, or scale it up from zero.
+	OpDropNative OpKind = "DropNative"
+	// OpSettle scales every ReplicaSet that the Deployment owns to zero, except the one with Op.Hash as
+	// pod-template-hash: what is left when a hold caught the Deployment in the middle of a native
+	// rollout. The Deployment is paused; its controller then brings the one left to full size.
+	OpSettle OpKind = "Settle"
 	// OpCleanUp deletes the holder and the canary Service.
 	OpCleanUp OpKind = "CleanUp"
-	// OpCanaryService creates the headless Service that selects Op.Hash.
+	// OpCanaryService creates the headless Service that selects Op.Hash, or points it there.
 	OpCanaryService OpKind = "CanaryService"
 )
 
 // Op is one write.
 type Op struct {
 	Kind OpKind
+	// Size is the number of pods, for the writes that size the canary.
 	Size int32
+	// Hash is a pod-template-hash, except for OpUnpause: there it is Sluice's template hash.
 	Hash string
 }
 

@@ -1,0 +1,135 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sluice-mesh/sluice/api/v1alpha1"
+)
+
+// maxVerdicts is how many verdicts status keeps.
+const maxVerdicts = 10
+
+// LookFor is how long the judge must have looked at the present weight, since it was live, before it may
+// pass the canary. It is constant within a step.
+func LookFor(spec v1alpha1.RolloutSpec, status v1alpha1.RolloutStatus) time.Duration {
+	look := or(spec.Analysis.Duration, defaultAnalysis)
+	if status.Phase == v1alpha1.PhaseBaking || status.Phase == v1alpha1.PhasePromoting {
+		return or(spec.BakeTime, defaultBake)
+	}
+	if status.Step == nil || int(status.Step.Index) >= len(spec.Canary.Steps) {
+		return look
+	}
+	// The analysis step that is next at this weight, the present one included, sets the duration.
+	for i, step := range spec.Canary.Steps[status.Step.Index:] {
+		if i > 0 && step.SetWeight != nil {
+			break
+		}
+		if step.Analysis != nil {
+			return or(step.Analysis.Duration, look)
+		}
+	}
+	return look
+}
+
+// judging tells whether the judge should look.
+func (t *turn) judging() bool {
+	switch t.status.Phase {
+	case v1alpha1.PhaseProgressing, v1alpha1.PhaseBaking, v1alpha1.PhasePromoting:
+		return t.status.Weight.Desired > 0 && !t.o.Canary.Owned
+	default:
+		return false
+	}
+}
+
+// verdict is the judge's word about the present weight; nil when there is none or it is too old.
+func (t *turn) verdict() *v1alpha1.Verdict {
+	v := t.o.Verdict
+	if v == nil || t.status.Weight.Desired == 0 || v.Epoch != t.status.Weight.Epoch {
+		return nil
+	}
+	fresh := max(10*time.Second, 5*or(t.o.Spec.Analysis.Interval, defaultInterval))
+	if t.now.Sub(v.At.Time) > fresh {
+		return nil
+	}
+	return v
+}
+
+// record keeps the judge's word when it says something new.
+func (t *turn) record() {
+	v := t.verdict()
+	if v == nil || !releasing(t.status.Phase) {
+		return
+	}
+	if last := t.status.Verdicts; len(last) > 0 && last[0].Epoch == v.Epoch && last[0].Outcome == v.Outcome {
+		return
+	}
+	t.status.Verdicts = slices.Insert(t.status.Verdicts, 0, *v)
+	if len(t.status.Verdicts) > maxVerdicts {
+		t.status.Verdicts = t.status.Verdicts[:maxVerdicts]
+	}
+}
+
+// passed is the gate before more traffic, or promotion: the judge must have looked for a while since a
+// time, and pass the canary now. Without a pass it waits, and after the deadline says so; missing
+// evidence never lets anything through.
+func (t *turn) passed(from time.Time, look time.Duration) bool {
+	ready := from.Add(look)
+	if !t.reached(ready) {
+		t.say(fmt.Sprintf("weight %d: judging for %s", t.status.Weight.Desired, look))
+		return false
+	}
+	v := t.verdict()
+	if v != nil && v.Outcome == v1alpha1.VerdictPass && !v.At.Time.Before(ready) {
+		t.status.Verdicts[0] = *v // recorded at the start of this turn, or an earlier one like it
+		t.status.Step.InconclusiveSince = nil
+		return true
+	}
+	said := "the judge has not spoken"
+	if v != nil {
+		said = v.Reason
+	}
+	patience := t.waitingSince(ready).Add(or(t.o.Spec.Deadlines.Analysis, defaultPatience))
+	if t.status.Step.InconclusiveSince == nil {
+		if !t.reached(patience) {
+			t.say(fmt.Sprintf("weight %d: waiting for the judge: %s", t.status.Weight.Desired, said))
+			return false
+		}
+		t.status.Step.InconclusiveSince = t.stamped()
+	}
+	t.stall(v1alpha1.ReasonInconclusive, fmt.Sprintf("the judge could not decide at weight %d: %s; promote or abort, or let it find more evidence", t.status.Weight.Desired, said))
+	return false
+}
+
+// waitingSince is when nothing but the judge's word was missing: a pause or an approval may have taken
+// longer than the look.
+func (t *turn) waitingSince(ready time.Time) time.Time {
+	latest := ready
+	later := func(at time.Time) {
+		if at.After(latest) {
+			latest = at
+		}
+	}
+	if step := t.status.Step; step.Since != nil {
+		later(step.Since.Time)
+		if i := int(step.Index); i < len(t.o.Spec.Canary.Steps) {
+			if pause := t.o.Spec.Canary.Steps[i].Pause; pause != nil {
+				later(step.Since.Add(or(pause.Duration, 0)))
+			}
+		}
+	}
+	if c := t.status.LastCommand; c != nil && c.Accepted {
+		later(c.At.Time)
+	}
+	return latest
+}
+
+// passOnRecord tells whether the judge passed the canary at the present epoch after it had looked for so
+// long.
+func (t *turn) passOnRecord(look time.Duration) bool {
+	w := t.status.Weight
+	return slices.ContainsFunc(t.status.Verdicts, func(v v1alpha1.Verdict) bool {
+		return v.Outcome == v1alpha1.VerdictPass && v.Epoch == w.Epoch && !v.At.Time.Before(w.LiveAt.Add(look))
+	})
+}

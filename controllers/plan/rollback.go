@@ -1,0 +1,119 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/sluice-mesh/sluice/api/v1alpha1"
+)
+
+// rollBack ends the release: weight 0 is decided in the same write.
+func (t *turn) rollBack(reason string) {
+	t.status.Release.Reason = reason
+	t.status.Paused = nil
+	if t.status.Step != nil {
+		t.status.Step.InconclusiveSince = nil
+	}
+	if t.status.Weight.Desired != 0 {
+		t.setWeight(0)
+	}
+	t.ops = nil
+	t.reason, t.degraded, t.stalledFor, t.stalledBy = "", "", "", ""
+	t.enter(v1alpha1.PhaseRollingBack, reason)
+}
+
+// rollingBack takes the canary away: first its weight on every proxy, then what is in flight, then its
+// pods, then the narrowing of the Service.
+func (t *turn) rollingBack() {
+	why := t.status.Release.Reason
+	w := t.status.Weight
+	if t.handedOver() && t.lostRace() {
+		return
+	}
+	if t.o.Workload.Exists && !t.o.Workload.Paused && t.o.Workload.TemplateHash == t.status.Canary.TemplateHash && !t.handedOver() && t.o.Workload.Labelled {
+		t.do(Op{Kind: OpHold}) // the rejected template must not roll out by itself
+	}
+	switch {
+	case w.LiveAt == nil:
+		t.say(fmt.Sprintf("rolling back: %s; weight 0: %s", why, t.waiting()))
+	case t.frozen():
+	case !t.reached(w.LiveAt.Add(or(t.o.Spec.Deadlines.Drain, defaultDrain))):
+		t.say(fmt.Sprintf("rolling back: %s; draining the canary", why))
+	case !t.canaryGone():
+		t.say(fmt.Sprintf("rolling back: %s; removing the canary", why))
+	case !t.restored() && !t.reached(t.phaseDeadline()):
+		// restored has said so.
+	default:
+		t.rolledBackNow()
+	}
+}
+
+// rolledBackNow closes the books on a release that was rolled back.
+func (t *turn) rolledBackNow() {
+	t.status.Release.Outcome, t.status.Release.EndedAt = v1alpha1.OutcomeRolledBack, t.stamped()
+	t.status.Step = nil
+	t.reason = ""
+	t.enter(v1alpha1.PhaseRolledBack, "rolled back: "+t.status.Release.Reason)
+}
+
+// canaryGone removes the canary's ReplicaSet and tells when its pods are gone too. Pods that cannot go
+// (their node is lost) are not waited for beyond the deadline: they are no endpoints any more.
+func (t *turn) canaryGone() bool {
+	canary := t.o.Canary
+	switch {
+	case canary.Exists && canary.Ours && !canary.Terminating:
+		t.do(Op{Kind: OpDeleteCanary, Hash: t.status.Canary.Hash})
+		return false
+	case canary.Exists && canary.Owned && canary.Replicas > 0:
+		if t.o.Workload.Paused {
+			t.do(Op{Kind: OpSettle, Hash: t.status.Stable.Hash})
+		}
+		return false
+	case canary.Exists && canary.Ours, canary.Pods > 0:
+		return t.reached(t.phaseDeadline())
+	default:
+		return true
+	}
+}
+
+// frozen keeps the canary while it alone can serve: removing it would turn an abort into an outage. A
+// version that the Deployment brings up meanwhile (a fix) takes stable's place.
+func (t *turn) frozen() bool {
+	w, stable, native := t.o.Workload, t.o.Stable, t.o.Native
+	if !w.Exists || w.Terminating || w.Replicas == 0 || t.o.Mesh.CanaryEndpoints == 0 {
+		return false
+	}
+	if stable.Available > 0 && (t.o.Mesh.StableEndpoints > 0 || !t.o.Service.Exists || !t.o.Service.Selects) {
+		return false
+	}
+	if native.Exists && native.Available > 0 && stable.Available == 0 {
+		t.status.Stable = revisionOf(native)
+		t.setWeight(0)
+		t.say(fmt.Sprintf("version %s takes the place of stable, which has no available pods", native.Hash))
+		t.due(t.now)
+		return true
+	}
+	if t.o.Deleting && t.reached(t.phaseDeadline()) {
+		return false
+	}
+	t.degraded = fmt.Sprintf("stable version %s has no ready endpoints; the canary stays until it has", t.status.Stable.Hash)
+	if w.Held && w.TemplateHash != t.status.Canary.TemplateHash {
+		t.do(Op{Kind: OpUnpause, Hash: w.TemplateHash})
+		t.degraded += ", or the newer version is up, which is released without a canary"
+	}
+	t.stall(v1alpha1.ReasonDegraded, t.degraded+"; change the Deployment's template to one that works")
+	return true
+}
+
+// lostRace is about an abort that came in the same moment as the handover: when the Deployment has gone
+// over to the canary, the canary is what is followed.
+func (t *turn) lostRace() bool {
+	if t.o.Canary.Replicas == 0 || t.o.Stable.Replicas > 0 && t.o.Workload.Paused {
+		return false
+	}
+	if t.o.Workload.TemplateHash == t.status.Stable.TemplateHash && t.o.Stable.Replicas > 0 {
+		return false
+	}
+	t.promoted()
+	t.follow(fmt.Sprintf("version %s was handed to the Deployment before the abort (%s)", t.status.Canary.Hash, t.status.Release.Reason))
+	return true
+}
