@@ -52,6 +52,10 @@ func (r *RolloutReconciler) apply(ctx context.Context, w *world, op plan.Op) err
 		return r.hold(ctx, w)
 	case plan.OpRevert:
 		return r.revert(ctx, w)
+	case plan.OpDropNative:
+		return r.dropNative(ctx, w)
+	case plan.OpSettle:
+		return r.settle(ctx, w, op.Hash)
 	case plan.OpPrune:
 		return r.prune(ctx, w)
 	case plan.OpCleanUp:
@@ -201,9 +205,7 @@ func (r *RolloutReconciler) deleteCanary(ctx context.Context, w *world) error {
 	if u == nil || !w.observed.Canary.Ours {
 		return nil
 	}
-	version := u.GetResourceVersion()
-	err := r.Client.Delete(ctx, u, client.Preconditions{ResourceVersion: &version}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-	return outdated(client.IgnoreNotFound(err), "delete canary")
+	return r.deleteReplicaSet(ctx, u)
 }
 
 // handOver makes the Deployment the canary's controller, in one write: between "none" and "adopted"
@@ -216,6 +218,9 @@ func (r *RolloutReconciler) handOver(ctx context.Context, w *world) error {
 	if w.observed.Canary.Owned {
 		return nil
 	}
+	if err := r.unchanged(ctx, w); err != nil {
+		return err
+	}
 	if templateHash(u) != templateHash(w.deployment) {
 		return errOutdated
 	}
@@ -223,6 +228,20 @@ func (r *RolloutReconciler) handOver(ctx context.Context, w *world) error {
 	u.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(w.deployment, deploymentKind)})
 	u.SetAnnotations(saturation(w, u.GetAnnotations()))
 	return outdated(r.Client.Update(ctx, u), "hand canary over")
+}
+
+// unchanged asks the API server itself whether the Deployment is still what was looked at: the write
+// that follows is on another object, so no resourceVersion of it fences this one.
+func (r *RolloutReconciler) unchanged(ctx context.Context, w *world) error {
+	now := &unstructured.Unstructured{}
+	now.SetGroupVersionKind(deploymentKind)
+	if err := r.Reader.Get(ctx, client.ObjectKeyFromObject(w.deployment), now); err != nil {
+		return outdated(err, "get deployment")
+	}
+	if now.GetGeneration() != w.deployment.GetGeneration() || now.GetUID() != w.deployment.GetUID() {
+		return errOutdated
+	}
+	return nil
 }
 
 // unpause ends the hold, provided that the template is still the one that was compared.
@@ -278,29 +297,57 @@ func (r *RolloutReconciler) revert(ctx context.Context, w *world) error {
 	return outdated(r.Client.Update(ctx, u), "write stable's template back")
 }
 
-// prune deletes owned ReplicaSets at zero that are newer than stable: scaling from zero while held picks
-// the newest, which may be a rejected one.
+// prune deletes what prunable lists.
 func (r *RolloutReconciler) prune(ctx context.Context, w *world) error {
 	stable := w.replicaSets[w.observed.Stable.Name]
 	if stable == nil || w.deployment == nil {
 		return nil
 	}
-	for name, u := range w.replicaSets {
-		controller := metav1.GetControllerOf(u)
-		replicas, _, _ := unstructured.NestedInt64(u.Object, "spec", "replicas")
-		if name == stable.GetName() || name == w.observed.Native.Name || replicas != 0 || controller == nil || controller.UID != w.deployment.GetUID() {
-			continue
-		}
-		created, than := u.GetCreationTimestamp(), stable.GetCreationTimestamp()
-		if !than.Before(&created) {
-			continue
-		}
-		version := u.GetResourceVersion()
-		if err := r.Client.Delete(ctx, u, client.Preconditions{ResourceVersion: &version}, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
-			return outdated(err, "delete replicaset "+name)
+	for _, u := range w.prunable(stable) {
+		if err := r.deleteReplicaSet(ctx, u); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// dropNative deletes an owned ReplicaSet with the canary's template, at zero: the Deployment controller
+// would take it for its new one.
+func (r *RolloutReconciler) dropNative(ctx context.Context, w *world) error {
+	u := w.replicaSets[w.observed.Native.Name]
+	if u == nil {
+		return nil
+	}
+	if w.observed.Native.Replicas != 0 {
+		return errOutdated
+	}
+	return r.deleteReplicaSet(ctx, u)
+}
+
+// settle scales to zero what a hold in the middle of a native rollout left, except one revision.
+func (r *RolloutReconciler) settle(ctx context.Context, w *world, keep string) error {
+	for name, u := range w.replicaSets {
+		controller := metav1.GetControllerOf(u)
+		replicas, _, _ := unstructured.NestedInt64(u.Object, "spec", "replicas")
+		if w.deployment == nil || controller == nil || controller.UID != w.deployment.GetUID() || replicas == 0 || u.GetLabels()[hashLabel] == keep {
+			continue
+		}
+		u = u.DeepCopy()
+		if err := unstructured.SetNestedField(u.Object, int64(0), "spec", "replicas"); err != nil {
+			return fmt.Errorf("size replicaset %s: %w", name, err)
+		}
+		if err := r.Client.Update(ctx, u); err != nil {
+			return outdated(err, "scale replicaset "+name+" to zero")
+		}
+	}
+	return nil
+}
+
+// deleteReplicaSet deletes a ReplicaSet and its pods, provided that it is still as it was looked at.
+func (r *RolloutReconciler) deleteReplicaSet(ctx context.Context, u *unstructured.Unstructured) error {
+	version := u.GetResourceVersion()
+	err := r.Client.Delete(ctx, u, client.Preconditions{ResourceVersion: &version}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	return outdated(client.IgnoreNotFound(err), "delete replicaset "+u.GetName())
 }
 
 // cleanUp deletes the canary's Service and its holder.

@@ -136,20 +136,52 @@ func (r *RolloutReconciler) gatherReplicaSets(ctx context.Context, w *world) err
 		if err != nil {
 			return err
 		}
-		seen = append(seen, seenReplicaSet{rs, u.GetCreationTimestamp()})
+		seen = append(seen, rs)
 	}
 	status := w.rollout.Status
 	w.observed.Stable = pickStable(seen, status.Stable)
-	if status.Canary != nil {
-		for _, rs := range seen {
-			if rs.Name == status.Canary.ReplicaSet {
-				w.observed.Canary = rs.ReplicaSet
-			}
+	w.observed.Canary = w.named(seen, status.Canary)
+	w.observed.Native = pickNative(seen, w.observed.Workload.TemplateHash, w.observed.Stable.Name, w.observed.Canary.Name)
+	w.observed.Workload.Settled = settled(w.typed, seen)
+	if stable := w.replicaSets[w.observed.Stable.Name]; stable != nil {
+		w.observed.Workload.Prunable = int32(len(w.prunable(stable))) //nolint:gosec // bounded by the history's length
+	}
+	return nil
+}
+
+// named is the ReplicaSet of a revision; when it is gone itself, its pods may still be there.
+func (w *world) named(seen []seenReplicaSet, revision *v1alpha1.Revision) plan.ReplicaSet {
+	if revision == nil {
+		return plan.ReplicaSet{}
+	}
+	for _, rs := range seen {
+		if rs.Name == revision.ReplicaSet {
+			return rs.ReplicaSet
 		}
 	}
-	w.observed.Native = pickNative(seen, w.observed.Workload.TemplateHash, w.observed.Stable.Name)
-	w.observed.Workload.Settled = settled(w.typed, seen)
-	return nil
+	var gone plan.ReplicaSet
+	for i := range w.pods {
+		if w.pods[i].Labels[hashLabel] == revision.Hash && alive(&w.pods[i]) {
+			gone.Pods++
+		}
+	}
+	return gone
+}
+
+// prunable lists owned ReplicaSets at zero that are newer than stable: scaling from zero while held
+// picks the newest, which may be a rejected one.
+func (w *world) prunable(stable *unstructured.Unstructured) []*unstructured.Unstructured {
+	var out []*unstructured.Unstructured
+	for name, u := range w.replicaSets {
+		controller := metav1.GetControllerOf(u)
+		replicas, _, _ := unstructured.NestedInt64(u.Object, "spec", "replicas")
+		created, than := u.GetCreationTimestamp(), stable.GetCreationTimestamp()
+		if name != stable.GetName() && name != w.observed.Native.Name && replicas == 0 && u.GetDeletionTimestamp() == nil &&
+			controller != nil && controller.UID == w.deployment.GetUID() && than.Before(&created) {
+			out = append(out, u)
+		}
+	}
+	return out
 }
 
 // gatherOrphanedCanary finds what is left of a release whose Deployment is gone.
@@ -170,7 +202,8 @@ func (r *RolloutReconciler) gatherOrphanedCanary(ctx context.Context, w *world) 
 	}
 	w.pods = pods.Items
 	w.replicaSets[u.GetName()] = u
-	w.observed.Canary, err = r.see(w, u)
+	seen, err := r.see(w, u)
+	w.observed.Canary = seen.ReplicaSet
 	return err
 }
 
@@ -178,13 +211,15 @@ func (r *RolloutReconciler) gatherOrphanedCanary(ctx context.Context, w *world) 
 type seenReplicaSet struct {
 	plan.ReplicaSet
 	created metav1.Time
+	// current is status.replicas: pods that are not terminating.
+	current int32
 }
 
 // see reads one ReplicaSet and its pods.
-func (r *RolloutReconciler) see(w *world, u *unstructured.Unstructured) (plan.ReplicaSet, error) {
+func (r *RolloutReconciler) see(w *world, u *unstructured.Unstructured) (seenReplicaSet, error) {
 	typed, err := replicaSetOf(u)
 	if err != nil {
-		return plan.ReplicaSet{}, err
+		return seenReplicaSet{}, err
 	}
 	rs := plan.ReplicaSet{
 		Exists: true, Name: u.GetName(), UID: string(u.GetUID()),
@@ -204,7 +239,7 @@ func (r *RolloutReconciler) see(w *world, u *unstructured.Unstructured) (plan.Re
 		if controller := metav1.GetControllerOf(pod); controller == nil || controller.UID != u.GetUID() {
 			continue
 		}
-		if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		if !alive(pod) {
 			continue
 		}
 		rs.Pods++
@@ -212,7 +247,12 @@ func (r *RolloutReconciler) see(w *world, u *unstructured.Unstructured) (plan.Re
 			rs.Trouble = trouble(pod)
 		}
 	}
-	return rs, nil
+	return seenReplicaSet{rs, u.GetCreationTimestamp(), typed.Status.Replicas}, nil
+}
+
+// alive tells whether a pod exists and has not ended.
+func alive(pod *corev1.Pod) bool {
+	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
 // trouble says why a pod does not start, or "".
@@ -250,12 +290,12 @@ func pickStable(seen []seenReplicaSet, named *v1alpha1.Revision) plan.ReplicaSet
 	return best
 }
 
-// pickNative is the oldest owned ReplicaSet with the Deployment's present template, other than stable:
-// the one that the Deployment controller takes as its new one.
-func pickNative(seen []seenReplicaSet, template, stable string) plan.ReplicaSet {
+// pickNative is the oldest owned ReplicaSet with the Deployment's present template, other than stable and
+// a canary that was handed over: the one that the Deployment controller takes as its new one.
+func pickNative(seen []seenReplicaSet, template, stable, canary string) plan.ReplicaSet {
 	var oldest seenReplicaSet
 	for _, rs := range seen {
-		if !rs.Owned || rs.Name == stable || rs.TemplateHash != template {
+		if !rs.Owned || rs.Name == stable || rs.Name == canary || rs.TemplateHash != template {
 			continue
 		}
 		if !oldest.Exists || rs.created.Before(&oldest.created) {
@@ -266,14 +306,15 @@ func pickNative(seen []seenReplicaSet, template, stable string) plan.ReplicaSet 
 }
 
 // settled tells whether the Deployment controller has nothing left to do: it has seen the newest
-// generation and at most one owned ReplicaSet has pods.
+// generation and at most one owned ReplicaSet is not at zero. Pods that are terminating do not count, or
+// one on a lost node would hold everything up.
 func settled(deployment *appsv1.Deployment, seen []seenReplicaSet) bool {
 	if deployment.Status.ObservedGeneration < deployment.Generation {
 		return false
 	}
 	active := 0
 	for _, rs := range seen {
-		if rs.Owned && (rs.Replicas > 0 || rs.Pods > 0) {
+		if rs.Owned && (rs.Replicas > 0 || rs.current > 0) {
 			active++
 		}
 	}
@@ -281,6 +322,9 @@ func settled(deployment *appsv1.Deployment, seen []seenReplicaSet) bool {
 }
 
 func (r *RolloutReconciler) gatherService(ctx context.Context, w *world) error {
+	if err := r.gatherLeftovers(ctx, w); err != nil {
+		return err
+	}
 	service := &corev1.Service{}
 	key := types.NamespacedName{Namespace: w.rollout.Namespace, Name: w.rollout.Spec.Service.Name}
 	if narrowed := w.rollout.Status.Narrowed; narrowed != nil {
@@ -309,6 +353,25 @@ func (r *RolloutReconciler) gatherService(ctx context.Context, w *world) error {
 		o.CanaryReady = ready
 	}
 	return nil
+}
+
+// gatherLeftovers looks for what Sluice creates beside the canary itself.
+func (r *RolloutReconciler) gatherLeftovers(ctx context.Context, w *world) error {
+	canaryService := &corev1.Service{}
+	err := r.Client.Get(ctx, types.NamespacedName{Namespace: w.rollout.Namespace, Name: canaryServiceName(w.rollout)}, canaryService)
+	if err == nil && canaryService.Labels[v1alpha1.LabelManagedBy] == w.rollout.Name {
+		w.observed.Service.CanaryServiceHash = canaryService.Spec.Selector[hashLabel]
+		w.observed.Leftovers = true
+	} else if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get canary service: %w", err)
+	}
+	if w.observed.Leftovers || w.rollout.Status.Release == nil {
+		return nil // without a release there was never a holder
+	}
+	holder := &corev1.ConfigMap{}
+	err = r.Reader.Get(ctx, types.NamespacedName{Namespace: w.rollout.Namespace, Name: holderName(w.rollout)}, holder)
+	w.observed.Leftovers = err == nil && holder.Labels[v1alpha1.LabelManagedBy] == w.rollout.Name
+	return wrap(client.IgnoreNotFound(err), "get canary's holder")
 }
 
 // ours tells whether a hash in the Service's selector is one of a revision of this Rollout: then it was

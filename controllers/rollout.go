@@ -105,7 +105,7 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, w *world, decision pla
 		}
 		return nil
 	}
-	if rollout.DeletionTimestamp.IsZero() && needsFinalizer(decision.Status) && controllerutil.AddFinalizer(rollout, v1alpha1.Finalizer) {
+	if rollout.DeletionTimestamp.IsZero() && decision.KeepFinalizer && controllerutil.AddFinalizer(rollout, v1alpha1.Finalizer) {
 		if err := r.Client.Update(ctx, rollout); err != nil {
 			return outdated(err, "add finalizer")
 		}
@@ -130,21 +130,10 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, w *world, decision pla
 		}
 		log.FromContext(ctx).V(1).Info("wrote", "op", op.Kind, "size", op.Size, "hash", op.Hash)
 	}
-	if rollout.DeletionTimestamp.IsZero() && !needsFinalizer(decision.Status) && controllerutil.RemoveFinalizer(rollout, v1alpha1.Finalizer) {
+	if rollout.DeletionTimestamp.IsZero() && !decision.KeepFinalizer && controllerutil.RemoveFinalizer(rollout, v1alpha1.Finalizer) {
 		return outdated(r.Client.Update(ctx, rollout), "remove finalizer")
 	}
 	return nil
-}
-
-// needsFinalizer tells whether something of the Rollout's would be left behind: a release, a held
-// template or a narrowed Service.
-func needsFinalizer(status v1alpha1.RolloutStatus) bool {
-	switch status.Phase {
-	case "", v1alpha1.PhasePending, v1alpha1.PhaseHealthy:
-		return status.Narrowed != nil
-	default:
-		return true
-	}
 }
 
 // tell records a Kubernetes event and tells people.
@@ -174,7 +163,7 @@ func (r *RolloutReconciler) concerned(ctx context.Context, o client.Object) []re
 
 // inRelease tells whether a Rollout waits for the mesh.
 func inRelease(rollout *v1alpha1.Rollout) bool {
-	return !rollout.DeletionTimestamp.IsZero() || needsFinalizer(rollout.Status)
+	return controllerutil.ContainsFinalizer(rollout, v1alpha1.Finalizer)
 }
 
 // wakeReleases enqueues every Rollout with a release on: the mesh's word may concern any of them.
