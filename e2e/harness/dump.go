@@ -12,6 +12,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -45,7 +46,9 @@ func (s *Space) dumpObjects(ctx context.Context, folder string) error {
 	var errs []error
 	for name, list := range lists {
 		if err := s.Client.List(ctx, list, client.InNamespace(s.Name)); err != nil {
-			errs = append(errs, fmt.Errorf("list %s: %w", name, err))
+			if !meta.IsNoMatchError(err) { // Sluice may not be installed
+				errs = append(errs, fmt.Errorf("list %s: %w", name, err))
+			}
 			continue
 		}
 		body, err := yaml.Marshal(list)

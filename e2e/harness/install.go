@@ -49,7 +49,14 @@ func Images() []Image {
 
 // LoadImages packs the programs in build/bin and gives them to the cluster.
 func (c *Cluster) LoadImages(ctx context.Context) error {
+	return c.loadImages(ctx, func(Image) bool { return true })
+}
+
+func (c *Cluster) loadImages(ctx context.Context, wanted func(Image) bool) error {
 	for _, image := range Images() {
+		if !wanted(image) {
+			continue
+		}
 		if _, err := run(ctx, c.Bin("cluster"), "load", "--name", c.Name(), "--image", image.Name, c.Bin(image.Program)+":/"+image.Program); err != nil {
 			return fmt.Errorf("load image %s: %w", image.Name, err)
 		}

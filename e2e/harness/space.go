@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -94,6 +95,9 @@ func (s *Space) Delete(ctx context.Context) error {
 }
 
 func (s *Space) deleteRollouts(ctx context.Context) error {
+	if err := s.Client.List(ctx, &v1alpha1.RolloutList{}, client.InNamespace(s.Name)); meta.IsNoMatchError(err) {
+		return nil // Sluice is not installed
+	}
 	rollouts, err := Follow[*v1alpha1.Rollout](ctx, s.Client, &v1alpha1.RolloutList{}, client.InNamespace(s.Name))
 	if err != nil {
 		return err
