@@ -43,8 +43,8 @@ func (c Cluster) remove(ctx context.Context) error {
 		return fmt.Errorf("remove cluster: %w", err)
 	}
 	if state.Link != 0 {
-		if err := host.Poll(ctx, func() bool { return !host.LinkExists(state.Link) }); err != nil {
-			return fmt.Errorf("remove cluster: wait for the end of its network: %w", err)
+		if err := host.Release(state.Link); err != nil {
+			return fmt.Errorf("remove cluster: %w", err)
 		}
 	}
 	var left error // a cgroup is busy for a moment after its last process ended

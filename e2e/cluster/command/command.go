@@ -63,7 +63,7 @@ func Run(ctx context.Context, arguments []string) int {
 	case errors.Is(err, errUsage):
 		return 2
 	case ctx.Err() != nil:
-		fmt.Fprintln(os.Stderr, "cluster: interrupted, nothing was left")
+		fmt.Fprintln(os.Stderr, "cluster: interrupted")
 		return 130
 	}
 	fmt.Fprintln(os.Stderr, "cluster:", err)

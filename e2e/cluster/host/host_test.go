@@ -49,12 +49,12 @@ garbage
 }
 
 func TestParseStat(t *testing.T) {
-	started, state, err := parseStat("7 (a) R (b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 0 0\n")
-	if err != nil || started != 4242 || state != "S" {
-		t.Errorf("got %d, %q, %v", started, state, err)
+	got, err := parseStat("7 (a) R (b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 3 0 4242 0 0\n")
+	if want := (stat{started: 4242, state: "S", threads: 3}); err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 	for _, broken := range []string{"", "7 (a", "7 (a) S 1 2", "7 (a) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 x"} {
-		if _, _, err := parseStat(broken); err == nil {
+		if _, err := parseStat(broken); err == nil {
 			t.Errorf("%q was accepted", broken)
 		}
 	}
@@ -78,6 +78,25 @@ func TestProcessIsRecognised(t *testing.T) {
 	}
 	if (Process{}).Alive() {
 		t.Error("no process is alive")
+	}
+}
+
+func TestEnded(t *testing.T) {
+	tests := map[string]struct {
+		stat stat
+		want bool
+	}{
+		"runs":                     {stat{state: "S", threads: 4}, false},
+		"zombie":                   {stat{state: "Z", threads: 1}, true},
+		"first thread is a zombie": {stat{state: "Z", threads: 2}, false},
+		"runs with one thread":     {stat{state: "R", threads: 1}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := test.stat.ended(); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
 	}
 }
 

@@ -90,6 +90,23 @@ func route(plan subnet.Plan) (int, error) {
 	return number, nil
 }
 
+// Release removes the link with the index of the host's interface, if it is still there. A network
+// namespace can outlive its processes: a connection that was cut off waits for an answer.
+func Release(number int) error {
+	link, err := netlink.LinkByIndex(number)
+	var gone netlink.LinkNotFoundError
+	if errors.As(err, &gone) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find link to the cluster: %w", err)
+	}
+	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, syscall.ENODEV) {
+		return fmt.Errorf("remove link to the cluster: %w", err)
+	}
+	return nil
+}
+
 // LinkExists reports whether the host still has the interface with the index.
 func LinkExists(number int) bool {
 	_, err := net.InterfaceByIndex(number)

@@ -20,11 +20,11 @@ type Process struct {
 
 // Identify returns the process that has the number now.
 func Identify(pid int) (Process, error) {
-	started, _, err := inspect(pid)
+	now, err := inspect(pid)
 	if err != nil {
 		return Process{}, fmt.Errorf("identify process %d: %w", pid, err)
 	}
-	return Process{PID: pid, Started: started}, nil
+	return Process{PID: pid, Started: now.started}, nil
 }
 
 // Alive reports whether the process still runs. One that ended and was not waited for does not.
@@ -32,8 +32,8 @@ func (p Process) Alive() bool {
 	if p.PID == 0 {
 		return false
 	}
-	started, state, err := inspect(p.PID)
-	return err == nil && started == p.Started && state != "Z" && state != "X"
+	now, err := inspect(p.PID)
+	return err == nil && now.started == p.Started && !now.ended()
 }
 
 // Kill ends the process and returns when it is gone. A supervisor is gone only after every process of
@@ -65,28 +65,43 @@ func Poll(ctx context.Context, done func() bool) error {
 	return nil
 }
 
-func inspect(pid int) (started uint64, state string, err error) {
+// stat is what proc_pid_stat(5) tells of a process.
+type stat struct {
+	started uint64
+	state   string
+	threads int
+}
+
+// ended reports whether only the entry is left that the parent has to collect. The first thread may be
+// a zombie while others live, and it is the last one to go that ends a process namespace.
+func (s stat) ended() bool { return (s.state == "Z" || s.state == "X") && s.threads <= 1 }
+
+func inspect(pid int) (stat, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, "", err
+		return stat{}, err
 	}
 	return parseStat(string(content))
 }
 
-// parseStat reads the third and the 22nd field of proc_pid_stat(5). The second is a name in
-// parentheses that may itself have anything in it.
-func parseStat(stat string) (started uint64, state string, err error) {
-	end := strings.LastIndexByte(stat, ')')
+// parseStat reads the fields 3, 20 and 22. The second is a name in parentheses that may itself have
+// anything in it.
+func parseStat(content string) (stat, error) {
+	end := strings.LastIndexByte(content, ')')
 	if end < 0 {
-		return 0, "", errors.New("parse process status: no name")
+		return stat{}, errors.New("parse process status: no name")
 	}
-	fields := strings.Fields(stat[end+1:])
+	fields := strings.Fields(content[end+1:])
 	if len(fields) < 20 {
-		return 0, "", errors.New("parse process status: too few fields")
+		return stat{}, errors.New("parse process status: too few fields")
 	}
-	started, err = strconv.ParseUint(fields[19], 10, 64)
+	threads, err := strconv.Atoi(fields[17])
 	if err != nil {
-		return 0, "", fmt.Errorf("parse process status: %w", err)
+		return stat{}, fmt.Errorf("parse process status: %w", err)
 	}
-	return started, fields[0], nil
+	started, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return stat{}, fmt.Errorf("parse process status: %w", err)
+	}
+	return stat{started: started, state: fields[0], threads: threads}, nil
 }

@@ -35,6 +35,8 @@ func connect(plan subnet.Plan) error {
 		"ipv4/ip_forward":             "1",
 		"ipv4/conf/all/rp_filter":     "0",
 		"ipv4/conf/default/rp_filter": "0",
+		// A connection to a pod that is gone must not keep the whole namespace for minutes.
+		"ipv4/tcp_orphan_retries": "1",
 	} {
 		if err := os.WriteFile("/proc/sys/net/"+setting, []byte(value), 0o644); err != nil {
 			return fmt.Errorf("set network setting: %w", err)
