@@ -1,6 +1,8 @@
 // Package analysis judges a canary from counts of its requests. It is pure: no clients, no clock.
 // Package prometheus below it turns a real Prometheus into the counts; package stats holds the tests
 // over plain numbers. It knows neither Kubernetes nor the release's steps.
+//
+// Judge is the rule, from Counts to a Verdict. A Looker takes the counts from a Sampler and applies it.
 package analysis
 
 import (
@@ -16,6 +18,9 @@ type Subject struct {
 	Weight uint32
 	// Since is when the weight became live; nothing before it counts.
 	Since time.Time
+	// Slow, when above zero, asks for requests that took longer to be counted apart. A Looker sets it
+	// from the criteria.
+	Slow time.Duration
 }
 
 // Criteria are what the canary must meet.
