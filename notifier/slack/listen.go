@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -73,8 +74,21 @@ type listener struct {
 
 var errEnded = errors.New("the connection ended")
 
-// listen holds one Socket Mode connection and returns how long it was up. The library would connect
-// again by itself, with the tokens it was made with; its first sign of that ends it instead.
+// single lets the library open one connection. It would open the next by itself, at once and with the
+// tokens that it was made with.
+type single struct {
+	*http.Client
+	used atomic.Bool
+}
+
+func (s *single) Do(request *http.Request) (*http.Response, error) {
+	if s.used.Swap(true) {
+		return nil, errEnded
+	}
+	return s.Client.Do(request)
+}
+
+// listen holds one Socket Mode connection and returns how long it was up.
 func (l *listener) listen(ctx context.Context) (lasted time.Duration, err error) {
 	bot, app, err := l.cfg.Tokens(ctx)
 	if err != nil {
@@ -84,7 +98,7 @@ func (l *listener) listen(ctx context.Context) (lasted time.Duration, err error)
 		return 0, errors.New("get slack tokens: there is no app-level token")
 	}
 	api := slackapi.New(bot, slackapi.OptionAppLevelToken(app),
-		slackapi.OptionAPIURL(l.cfg.APIURL), slackapi.OptionHTTPClient(l.http))
+		slackapi.OptionAPIURL(l.cfg.APIURL), slackapi.OptionHTTPClient(&single{Client: l.http}))
 	client := socketmode.New(api,
 		socketmode.OptionReadLimit(maxAnswer),
 		socketmode.OptionDialer(&websocket.Dialer{
@@ -104,12 +118,10 @@ func (l *listener) listen(ctx context.Context) (lasted time.Duration, err error)
 		select {
 		case event := <-client.Events:
 			switch data := event.Data.(type) {
-			case *slackapi.ConnectingEvent:
-				if data.ConnectionCount > 0 {
-					end()
-				}
 			case *slackapi.ConnectionErrorEvent:
-				err = l.judge("apps.connections.open", "", data.ErrorObj)
+				if !errors.Is(data.ErrorObj, errEnded) {
+					err = l.judge("apps.connections.open", "", data.ErrorObj)
+				}
 				end()
 			case slackapi.InteractionCallback:
 				l.take(connection, ctx, client, event, data)

@@ -62,10 +62,9 @@ func (s *Server) SetOutage(outage Outage) {
 	}
 	s.outage = outage
 	s.change()
-	sockets := slices.Clone(s.sockets)
 	s.mu.Unlock()
 	if outage == Unavailable {
-		for _, socket := range sockets {
+		for _, socket := range s.release() {
 			socket.conn.Close()
 		}
 	}
@@ -106,7 +105,7 @@ func (s *Server) Delete(channel, ts string) {
 
 // Disconnect asks every client to connect anew, as Slack does every few hours, and closes.
 func (s *Server) Disconnect() {
-	for _, socket := range s.linked() {
+	for _, socket := range s.release() {
 		_ = socket.send(map[string]any{"type": "disconnect", "reason": "refresh_requested", "debug_info": map[string]any{"host": "slackfake"}})
 		socket.conn.Close()
 	}
@@ -114,15 +113,19 @@ func (s *Server) Disconnect() {
 
 // Drop cuts every socket without a word.
 func (s *Server) Drop() {
-	for _, socket := range s.linked() {
+	for _, socket := range s.release() {
 		socket.conn.NetConn().Close()
 	}
 }
 
-func (s *Server) linked() []*socket {
+// release returns the sockets, which are the workspace's no more.
+func (s *Server) release() []*socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.sockets)
+	sockets := s.sockets
+	s.sockets = nil
+	s.change()
+	return sockets
 }
 
 // Wait returns when condition holds, which it checks at every change, or with ctx's error.
