@@ -1,14 +1,16 @@
-// Command chartcrd turns a CustomResourceDefinition into a template of the chart. It reads what
-// controller-gen writes and adds what only the chart knows: whether the CRD is wanted, its labels, and
+// Command chartcrd turns the CustomResourceDefinition of the types in api/ into a template of the chart.
+// It runs controller-gen and adds what only the chart knows: whether the CRD is wanted, its labels, and
 // whether an uninstallation leaves it in place. It knows nothing of the CRD's content.
 //
-//	controller-gen crd paths=./api/... output:stdout | chartcrd > charts/sluice/templates/crd-rollouts.yaml
+//	chartcrd CONTROLLER-GEN TEMPLATE
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
-	"io"
 	"os"
+	"os/exec"
 	"strings"
 )
 
@@ -26,17 +28,28 @@ const metadata = `metadata:
 `
 
 func main() {
-	crd, err := io.ReadAll(io.LimitReader(os.Stdin, 4<<20))
-	if err == nil {
-		var template string
-		if template, err = wrap(string(crd)); err == nil {
-			_, err = io.WriteString(os.Stdout, template)
-		}
-	}
-	if err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "chartcrd:", err)
 		os.Exit(1)
 	}
+}
+
+func run(args []string) error {
+	if len(args) != 2 {
+		return errors.New("give the path of controller-gen and of the template to write")
+	}
+	generate := exec.Command(args[0], "crd", "paths=github.com/sluice-mesh/sluice/api/...", "output:stdout")
+	var problems bytes.Buffer
+	generate.Stderr = &problems
+	crd, err := generate.Output()
+	if err != nil {
+		return fmt.Errorf("run controller-gen: %w\n%s", err, problems.String())
+	}
+	template, err := wrap(string(crd))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(args[1], []byte(template), 0o644)
 }
 
 // wrap makes one CRD a template. The CRD is as controller-gen writes it: its own metadata begins with
@@ -44,7 +57,7 @@ func main() {
 func wrap(crd string) (string, error) {
 	crd = strings.TrimPrefix(strings.TrimSpace(crd), "---\n")
 	if n := strings.Count(crd, "kind: CustomResourceDefinition"); n != 1 {
-		return "", fmt.Errorf("wrap CRD: %d definitions on standard input, want 1", n)
+		return "", fmt.Errorf("wrap CRD: %d definitions, want 1", n)
 	}
 	if strings.Contains(crd, "{{") {
 		// Braces in a field's description would be taken for the chart's own.
