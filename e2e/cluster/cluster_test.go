@@ -31,7 +31,7 @@ const programs = "../../build/bin"
 // TestMain lets this program be the supervisor of the clusters that it starts.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == cluster.SuperviseArgument {
-		if err := supervisor.Run(); err != nil {
+		if err := supervisor.Run(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

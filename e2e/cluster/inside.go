@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -63,7 +64,7 @@ func load(ctx context.Context, state State, spec image.Spec) error {
 	command := exec.CommandContext(ctx, line[0], line[1:]...)
 	reader, writer := io.Pipe()
 	packed := make(chan error, 1)
-	go func() { // ends when the command has: its end closes the reader
+	go func() { // ends when the command has, which closes the reader
 		err := image.Write(writer, spec)
 		writer.CloseWithError(err)
 		packed <- err
@@ -71,12 +72,14 @@ func load(ctx context.Context, state State, spec image.Spec) error {
 	var out bytes.Buffer
 	command.Stdin, command.Stdout, command.Stderr = reader, &out, &out
 	err := command.Run()
-	reader.CloseWithError(io.ErrClosedPipe)
-	if packError := <-packed; packError != nil && err == nil || packError != nil && packError != io.ErrClosedPipe {
-		return packError
+	reader.CloseWithError(errImporterEnded)
+	if packError := <-packed; packError != nil && !errors.Is(packError, errImporterEnded) {
+		return packError // then the importer only stumbled over what it was given
 	}
 	if err != nil {
 		return fmt.Errorf("import: %w: %s", err, strings.TrimSpace(out.String()))
 	}
 	return nil
 }
+
+var errImporterEnded = errors.New("the importer ended")

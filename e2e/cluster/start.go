@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -27,8 +28,8 @@ type started struct {
 }
 
 // start starts the supervisor of a cluster in an empty folder and lets it begin.
-func (c Cluster) start(programs string) (*started, error) {
-	for _, dir := range []string{"pki", "config", logFolder, "data/log", "data/containerd"} {
+func (c Cluster) start(ctx context.Context, programs string) (*started, error) {
+	for _, dir := range []string{"pki", "config", logFolder, "data/log", "data/lib", "data/containerd"} {
 		if err := os.MkdirAll(filepath.Join(c.Folder, dir), 0o755); err != nil {
 			return nil, fmt.Errorf("make cluster folder: %w", err)
 		}
@@ -37,7 +38,7 @@ func (c Cluster) start(programs string) (*started, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.launch()
+	s, err := c.launch(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func (c Cluster) start(programs string) (*started, error) {
 }
 
 // launch starts the supervisor's process in its namespaces, where it waits for its orders.
-func (c Cluster) launch() (*started, error) {
+func (c Cluster) launch(ctx context.Context) (*started, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
@@ -65,7 +66,7 @@ func (c Cluster) launch() (*started, error) {
 		return nil, fmt.Errorf("make pipe: %w", err)
 	}
 	defer read.Close()
-	child := exec.Command(self, SuperviseArgument)
+	child := exec.CommandContext(context.WithoutCancel(ctx), self, SuperviseArgument)
 	child.Dir = "/"
 	child.Stdout, child.Stderr = log, log
 	child.ExtraFiles = []*os.File{read} // descriptor supervisor.Orders
@@ -109,8 +110,7 @@ func (c Cluster) settle(s *started, programs, snapshotter string) error {
 		return err
 	}
 	node := component.Node{
-		Name: c.Name, Plan: plan, Kube: filepath.Join(programs, "kube"),
-		Cgroup: string(s.state.Cgroup), Snapshotter: snapshotter,
+		Name: c.Name, Plan: plan, Cgroup: string(s.state.Cgroup), Snapshotter: snapshotter,
 	}
 	keys := filepath.Join(c.Folder, "pki")
 	if err := pki.Write(keys, c.Name, plan); err != nil {
@@ -123,7 +123,7 @@ func (c Cluster) settle(s *started, programs, snapshotter string) error {
 		return err
 	}
 	orders := supervisor.Config{
-		Folder: c.Folder, Name: c.Name, Plan: plan, Components: component.All(node),
+		Folder: c.Folder, Programs: programs, Name: c.Name, Plan: plan, Components: component.All(node),
 	}
 	if err := json.NewEncoder(s.orders).Encode(orders); err != nil {
 		return fmt.Errorf("send orders to supervisor: %w", err)
@@ -141,10 +141,17 @@ func publish(source, target string) error {
 	if err := os.WriteFile(target, content, 0o600); err != nil {
 		return fmt.Errorf("publish kubeconfig: %w", err)
 	}
-	user, userErr := strconv.Atoi(os.Getenv("SUDO_UID"))
-	group, groupErr := strconv.Atoi(os.Getenv("SUDO_GID"))
-	if userErr != nil || groupErr != nil {
-		return nil // not by sudo
+	owner, bySudo := os.LookupEnv("SUDO_UID")
+	if !bySudo {
+		return nil
+	}
+	user, err := strconv.Atoi(owner)
+	if err != nil {
+		return fmt.Errorf("publish kubeconfig: read SUDO_UID: %w", err)
+	}
+	group, err := strconv.Atoi(os.Getenv("SUDO_GID"))
+	if err != nil {
+		return fmt.Errorf("publish kubeconfig: read SUDO_GID: %w", err)
 	}
 	if err := os.Chown(target, user, group); err != nil {
 		return fmt.Errorf("publish kubeconfig: %w", err)

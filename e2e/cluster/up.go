@@ -42,7 +42,7 @@ func (c Cluster) Up(ctx context.Context, options Options) error {
 			return fmt.Errorf("find programs: %w: build them with make %s", err, "up")
 		}
 	}
-	host.LoadModules()
+	host.LoadModules(ctx)
 
 	s, err := c.claim(ctx, options)
 	if err != nil || s == nil {
@@ -75,7 +75,7 @@ func (c Cluster) claim(ctx context.Context, options Options) (*started, error) {
 	if err := c.remove(ctx); err != nil {
 		return nil, err
 	}
-	s, err := c.start(options.Programs)
+	s, err := c.start(ctx, options.Programs)
 	if err != nil {
 		return nil, errors.Join(c.explain(err), c.remove(context.WithoutCancel(ctx)))
 	}
@@ -108,12 +108,7 @@ func (c Cluster) complete(ctx context.Context, s *started, options Options) erro
 var errSupervisorEnded = errors.New("the supervisor ended")
 
 func (c Cluster) steps(ctx context.Context, s *started, options Options) error {
-	begun := map[string]bool{}
 	await := func(name string) error {
-		if begun[name] {
-			return nil
-		}
-		begun[name] = true
 		if err := c.awaitReady(ctx, name); err != nil {
 			return err
 		}
@@ -128,20 +123,19 @@ func (c Cluster) steps(ctx context.Context, s *started, options Options) error {
 	go func() { // waited for below, on each way out
 		loaded <- c.Load(ctx, addon.Images(options.Programs)...)
 	}()
-	err := func() error {
-		if err := await(component.APIServer); err != nil {
-			return err
-		}
-		manifests, err := addon.Manifests(s.state.Plan, options.Addons)
-		if err != nil {
-			return err
-		}
-		return c.kubectl(ctx, options.Programs, manifests, "apply", "--server-side", "--filename", "-")
-	}()
+	err := await(component.APIServer)
 	if loadErr := <-loaded; loadErr != nil || err != nil {
 		return errors.Join(err, loadErr)
 	}
 	options.Progress.Step("images are loaded")
+	// Not before: a pod that finds no image is tried again seconds later.
+	manifests, err := addon.Manifests(s.state.Plan, options.Addons)
+	if err != nil {
+		return err
+	}
+	if err := c.kubectl(ctx, options.Programs, manifests, "apply", "--server-side", "--filename", "-"); err != nil {
+		return err
+	}
 	for _, name := range []string{component.ControllerManager, component.Scheduler, component.Kubelet, component.Proxy} {
 		if err := await(name); err != nil {
 			return err

@@ -76,7 +76,7 @@ func run(ctx context.Context, arguments []string) error {
 		return errUsage
 	}
 	if arguments[0] == cluster.SuperviseArgument {
-		return supervisor.Run()
+		return supervisor.Run(ctx)
 	}
 	for _, c := range commands() {
 		if c.name == arguments[0] {

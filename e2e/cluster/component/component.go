@@ -17,6 +17,7 @@ import (
 // Where things are inside of the cluster's mount namespace.
 const (
 	Root             = "/run/cluster"
+	Programs         = "/run/programs"
 	PKI              = Root + "/pki"
 	Config           = Root + "/config"
 	Data             = Root + "/data"
@@ -31,7 +32,6 @@ const PauseImage = "sluice/pause:dev"
 type Node struct {
 	Name        string
 	Plan        subnet.Plan
-	Kube        string // the multi-call binary, as seen from inside
 	Cgroup      string // the cluster's cgroup, from the root of every hierarchy, such as /sluice-dev
 	Snapshotter string // containerd's, overlayfs or native
 }
@@ -66,7 +66,7 @@ const (
 // All returns the components of the node in an order in which each comes after what it needs.
 func All(node Node) []Component {
 	kube := func(name string, args, needs []string, probe string) Component {
-		return Component{Name: name, Path: node.Kube, Args: args, Needs: needs, Probe: Probe{URL: probe}}
+		return Component{Name: name, Path: path.Join(Programs, "kube"), Args: args, Needs: needs, Probe: Probe{URL: probe}}
 	}
 	api := netip.AddrPortFrom(node.Plan.Node, 6443).String()
 	return []Component{

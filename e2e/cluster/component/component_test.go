@@ -19,7 +19,7 @@ func node(t *testing.T) component.Node {
 		t.Fatal(err)
 	}
 	return component.Node{
-		Name: "test", Plan: plan, Kube: "/bin/kube", Cgroup: "/sluice-test", Snapshotter: "overlayfs",
+		Name: "test", Plan: plan, Cgroup: "/sluice-test", Snapshotter: "overlayfs",
 	}
 }
 

@@ -3,6 +3,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -87,8 +88,8 @@ func Snapshotter(folder string) (string, error) {
 // LoadModules asks the kernel for what containers and their networks use, where it has it as modules.
 // A kernel that has it built in, or a machine without modules, is fine: what is really missing is
 // noticed by whoever uses it.
-func LoadModules() {
+func LoadModules(ctx context.Context) {
 	for _, module := range []string{"overlay", "veth", "nf_tables", "nf_conntrack", "nft_redir", "nft_nat", "nft_masq", "nft_fib_inet"} {
-		_ = exec.Command("modprobe", "--quiet", module).Run() // see above
+		_ = exec.CommandContext(ctx, "modprobe", "--quiet", module).Run() // see above
 	}
 }

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -30,8 +31,8 @@ type control struct {
 	server   *http.Server
 }
 
-func (n *node) listen() (*control, error) {
-	listener, err := net.Listen("unix", filepath.Join(component.Root, socketName))
+func (n *node) listen(ctx context.Context) (*control, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "unix", filepath.Join(component.Root, socketName))
 	if err != nil {
 		return nil, fmt.Errorf("listen for orders: %w", err)
 	}

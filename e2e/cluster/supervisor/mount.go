@@ -13,14 +13,21 @@ import (
 )
 
 // mountAll shapes the cluster's own view of the file system: the cluster's folder at a short path,
-// its own /run and /var/log, its own processes in /proc. Nothing of it is seen by the host.
-func mountAll(folder string) error {
-	source, err := os.Open(folder) // kept open: the folder may itself lie below what is covered next
+// its own /run, /var/lib and /var/log, its own processes in
+// /proc. Nothing of it is seen by the host.
+func mountAll(folder, programs string) error {
+	// Both are kept open, as they may themselves lie below what is covered next.
+	cluster, err := os.Open(folder)
 	if err != nil {
 		return fmt.Errorf("open cluster folder: %w", err)
 	}
-	defer source.Close()
-	handle := fmt.Sprintf("/proc/self/fd/%d", source.Fd())
+	defer cluster.Close()
+	binaries, err := os.Open(programs)
+	if err != nil {
+		return fmt.Errorf("open folder of programs: %w", err)
+	}
+	defer binaries.Close()
+	handle := func(file *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", file.Fd()) }
 
 	steps := []struct {
 		what                   string
@@ -31,13 +38,16 @@ func mountAll(folder string) error {
 		{"keep mounts from the host", "", "/", "", unix.MS_REC | unix.MS_PRIVATE, ""},
 		{"mount proc", "proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
 		{"mount run", "tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
-		{"mount cluster folder", handle, component.Root, "", unix.MS_BIND, ""},
-		{"mount logs", handle + "/data/log", "/var/log", "", unix.MS_BIND, ""},
+		{"mount cluster folder", handle(cluster), component.Root, "", unix.MS_BIND, ""},
+		{"mount programs", handle(binaries), component.Programs, "", unix.MS_BIND, ""},
+		{"mount logs", handle(cluster) + "/data/log", "/var/log", "", unix.MS_BIND, ""},
+		// The kubelet and the network plugins have paths below it that no option changes.
+		{"mount state", handle(cluster) + "/data/lib", "/var/lib", "", unix.MS_BIND, ""},
 		// For pods that ask for mounts to be propagated.
 		{"share mounts within the cluster", "", "/", "", unix.MS_REC | unix.MS_SHARED, ""},
 	}
 	for _, step := range steps {
-		if step.target == component.Root {
+		if step.target == component.Root || step.target == component.Programs {
 			if err := os.MkdirAll(step.target, 0o755); err != nil {
 				return fmt.Errorf("%s: %w", step.what, err)
 			}

@@ -15,7 +15,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"github.com/sluice-mesh/sluice/e2e/cluster/component"
@@ -24,7 +23,8 @@ import (
 
 // Config is all that a supervisor has to be told.
 type Config struct {
-	Folder     string                `json:"folder"` // of the cluster, as the host sees it
+	Folder     string                `json:"folder"`   // of the cluster, as the host sees it
+	Programs   string                `json:"programs"` // folder of the multi-call binary, likewise
 	Name       string                `json:"name"`
 	Plan       subnet.Plan           `json:"plan"`
 	Components []component.Component `json:"components"`
@@ -41,11 +41,8 @@ const Keep = "keep"
 // before it sends the Config.
 const Link = "eth0"
 
-// Run is the supervisor. It returns when it is told to end.
-func Run() error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-
+// Run is the supervisor. It returns when it is told to end, or when the context does.
+func Run(ctx context.Context) error {
 	syscall.CloseOnExec(Orders)
 	orders := os.NewFile(Orders, "orders")
 	if orders == nil {
@@ -63,7 +60,7 @@ func Run() error {
 	if err != nil {
 		return err
 	}
-	server, err := node.listen()
+	server, err := node.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -101,7 +98,7 @@ func awaitKeep(decoder *json.Decoder) error {
 }
 
 func setUp(config Config) (*node, error) {
-	if err := mountAll(config.Folder); err != nil {
+	if err := mountAll(config.Folder, config.Programs); err != nil {
 		return nil, err
 	}
 	if err := syscall.Sethostname([]byte(config.Name)); err != nil {
