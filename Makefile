@@ -3,49 +3,59 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-export CGO_ENABLED ?= 0
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/sluice-mesh/sluice/internal/version.Version=$(VERSION)
+GO_TEST := CGO_ENABLED=1 go test -race
+# Which parts are tested by `make unit`: all but the end-to-end tests.
+UNIT    := $$(go list ./... | grep -v /sluice/e2e$$)
 
 include hack/cluster.mk
+include e2e/targets.mk
 
+##@ Everyday
+
+.PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-zA-Z0-9_/-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+	@awk -F':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-zA-Z0-9_-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: build/bin/operator build/bin/proxy build/bin/sluice build/bin/shop build/bin/load ## Build the programs
+.PHONY: build
+build: ## Build the operator, the proxy and the command line into build/bin
+	@for program in operator proxy sluice; do CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/bin/$$program ./cmd/$$program; done
 
-.PHONY: build help
-.PHONY: build/bin/operator build/bin/proxy build/bin/sluice build/bin/shop build/bin/load
-build/bin/operator build/bin/proxy build/bin/sluice: build/bin/%:
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
-build/bin/shop build/bin/load: build/bin/%:
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./e2e/$*
-
-GO_TEST := CGO_ENABLED=1 go test -race
-
-.PHONY: test unit api-test e2e lint generate verify demo bench-release images gcc
+.PHONY: test
 test: lint verify unit api-test e2e ## Run everything: lint, unit, API and end-to-end tests on a real cluster
 
-unit: gcc ## Run the unit tests with the race detector (under 2 minutes warm)
-	$(GO_TEST) $$(go list ./... | grep -v -e /e2e$$)
+.PHONY: unit
+unit: gcc $(BIN)/prometheus ## Run the unit tests with the race detector (under 2 minutes warm)
+	SLUICE_PROMETHEUS=$(CURDIR)/$(BIN)/prometheus $(GO_TEST) $(UNIT)
 
-api-test: gcc build/assets build/crds ## Run the API tests against a real API server
-	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers/... ./cmd/sluice/... ./internal/...
+.PHONY: api-test
+api-test: gcc build/assets build/crds ## Run the tests that need a real API server
+	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./internal/cli/...
 
-build/crds: build/bin/controller-gen $(wildcard api/v1alpha1/*.go)
-	build/bin/controller-gen crd paths=./api/... output:dir=$@
+.PHONY: lint
+lint: $(BIN)/golangci-lint ## Run the linters
+	$(BIN)/golangci-lint run ./...
+	cd e2e/cluster && $(CURDIR)/$(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
+
+##@ Generated files
+
+CRD := charts/sluice/templates/crd-rollouts.yaml
+
+.PHONY: generate
+generate: $(BIN)/controller-gen ## Regenerate deep copies, the CRD in the chart and the reference in docs
+	$(BIN)/controller-gen object paths=./api/...
+	$(BIN)/controller-gen crd paths=./api/... output:stdout | go run ./internal/chartcrd > $(CRD).new && mv $(CRD).new $(CRD)
+
+.PHONY: verify
+verify: generate ## Fail if something generated is out of date
+	@git diff --exit-code -- api charts docs || { echo 'generated files are out of date: run make generate and commit the result' >&2; exit 1; }
+
+build/crds: $(BIN)/controller-gen $(wildcard api/v1alpha1/*.go)
+	$(BIN)/controller-gen crd paths=./api/... output:dir=$@
 	@touch $@
 
+.PHONY: gcc
 gcc: # the race detector links with a C compiler
-	@command -v gcc >/dev/null || hack/packages.sh gcc libc6-dev
-
-lint: build/bin/golangci-lint ## Run the linters
-	build/bin/golangci-lint run ./...
-	cd e2e/cluster && ../../build/bin/golangci-lint run --config ../../.golangci.yml ./...
-
-generate: build/bin/controller-gen ## Regenerate deep copies, CRDs, the chart's copy and the reference
-	build/bin/controller-gen object paths=./api/...
-	go generate ./...
-
-verify: generate ## Fail if something generated is out of date
-	@git diff --exit-code -- api charts docs || { echo 'generated files are out of date: run make generate and commit' >&2; exit 1; }
+	@command -v gcc >/dev/null && test -e /usr/include/stdio.h || { sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+	  $$sudo apt-get update && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev; }

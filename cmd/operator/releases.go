@@ -77,8 +77,8 @@ func newAnnouncer(m ctrl.Manager, o options, logger *slog.Logger) (*announce.Ann
 	if err != nil {
 		return nil, nil, err
 	}
-	leading = append(leading, manager.RunnableFunc(queue.Run))
-	return &announce.Announcer{
+	announcer := announce.New(announce.Announcer{
 		Reader: m.GetAPIReader(), Queue: queue, Slack: o.slackTokenDir != "", Now: time.Now, Log: logger,
-	}, leading, nil
+	})
+	return announcer, append(leading, manager.RunnableFunc(queue.Run), manager.RunnableFunc(announcer.Run)), nil
 }

@@ -23,7 +23,8 @@ type Queue interface {
 	Enqueue(event notifier.Event, targets []notifier.Target)
 }
 
-// Announcer tells people what releases do.
+// Announcer tells people what releases do. Tell only notes what is to be told; Run finds the targets,
+// because that reads Secrets, and no release waits for that.
 type Announcer struct {
 	// Reader reads Secrets from the API server itself: they are not cached.
 	Reader client.Reader
@@ -35,38 +36,72 @@ type Announcer struct {
 	Now func() time.Time
 	// Log takes what could not be told.
 	Log *slog.Logger
+
+	notes chan note
 }
 
-// Tell enqueues one event for every target that the Rollout names. A target whose Secret cannot be read
-// is logged and left out: telling never holds up a release.
+// note is one thing to be told, and what the Rollout says about whom to tell.
+type note struct {
+	event  notifier.Event
+	wanted v1alpha1.Notifications
+}
+
+// waiting is how many notes may wait for their targets.
+const waiting = 1024
+
+// New makes an Announcer from its public fields.
+func New(a Announcer) *Announcer {
+	a.notes = make(chan note, waiting)
+	return &a
+}
+
+// Tell notes one thing to be told to everybody whom the Rollout names. It returns at once.
 func (a *Announcer) Tell(rollout *v1alpha1.Rollout, notice plan.Notice) {
-	wanted := rollout.Spec.Notifications
-	if wanted == nil {
+	if rollout.Spec.Notifications == nil {
 		return
 	}
-	var targets []notifier.Target
-	if wanted.Slack != nil {
-		if a.Slack {
-			targets = append(targets, notifier.Target{
-				Channel: notifier.ChannelSlack, Name: wanted.Slack.Channel, Address: notifier.Secret(wanted.Slack.Channel),
-			})
-		} else {
-			a.Log.Warn("no Slack token is installed; set slack.existingSecret in the chart's values", "namespace", rollout.Namespace, "rollout", rollout.Name)
+	n := note{a.event(rollout, notice), *rollout.Spec.Notifications.DeepCopy()}
+	select {
+	case a.notes <- n:
+	default:
+		a.Log.Error("too much to tell; one thing is left out", "namespace", rollout.Namespace, "rollout", rollout.Name, "kind", notice.Kind)
+	}
+}
+
+// Run hands what is noted to the queue until the context ends.
+func (a *Announcer) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case n := <-a.notes:
+			if targets := a.targets(ctx, n); len(targets) > 0 {
+				a.Queue.Enqueue(n.event, targets)
+			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+}
+
+// targets finds where a note goes. One whose Secret cannot be read is logged and left out.
+func (a *Announcer) targets(ctx context.Context, n note) []notifier.Target {
+	log := a.Log.With("namespace", n.event.Namespace, "rollout", n.event.Rollout)
+	var targets []notifier.Target
+	if slack := n.wanted.Slack; slack != nil && a.Slack {
+		targets = append(targets, notifier.Target{Channel: notifier.ChannelSlack, Name: slack.Channel, Address: notifier.Secret(slack.Channel)})
+	} else if slack != nil {
+		log.Warn("no Slack token is installed; set slack.existingSecret in the chart's values")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	for _, webhook := range wanted.Webhooks {
-		target, err := a.webhook(ctx, rollout.Namespace, webhook)
+	for _, webhook := range n.wanted.Webhooks {
+		target, err := a.webhook(ctx, n.event.Namespace, webhook)
 		if err != nil {
-			a.Log.Warn("webhook is left out", "namespace", rollout.Namespace, "rollout", rollout.Name, "webhook", webhook.Name, "error", err)
+			log.Warn("webhook is left out", "webhook", webhook.Name, "error", err)
 			continue
 		}
 		targets = append(targets, target)
 	}
-	if len(targets) > 0 {
-		a.Queue.Enqueue(a.event(rollout, notice), targets)
-	}
+	return targets
 }
 
 // webhook reads a webhook's address and token from its Secret.

@@ -45,8 +45,10 @@ func (a *Approvals) Decide(ctx context.Context, decision notifier.Decision) erro
 	switch {
 	case status.Release == nil || status.Release.ID != decision.Release || status.Release.Outcome != "":
 		return notifier.Refuse("This release is over.")
-	case status.Step == nil || status.Step.Index != decision.StepIndex:
+	case status.Step == nil || status.Step.Index != decision.StepIndex || status.Step.ApprovedBy != "":
 		return notifier.Refuse("This step has been decided already.")
+	case pending(rollout):
+		return notifier.Refuse("Somebody was faster; that decision is being carried out.")
 	}
 	command := v1alpha1.Command{
 		ID: rand.Text(), Verb: v1alpha1.VerbReject, Release: decision.Release, Step: &decision.StepIndex, By: decision.By,
@@ -55,6 +57,16 @@ func (a *Approvals) Decide(ctx context.Context, decision notifier.Decision) erro
 		command.Verb = v1alpha1.VerbApprove
 	}
 	return annotate(ctx, a.Client, rollout.Namespace, rollout.Name, v1alpha1.AnnotationCommand, command.String())
+}
+
+// pending tells whether an order waits that has not been acted on.
+func pending(rollout *v1alpha1.Rollout) bool {
+	command, err := v1alpha1.ParseCommand(rollout.Annotations[v1alpha1.AnnotationCommand])
+	if err != nil {
+		return false
+	}
+	last := rollout.Status.LastCommand
+	return last == nil || last.ID != command.ID
 }
 
 func (a *Approvals) rollout(ctx context.Context, decision notifier.Decision) (*v1alpha1.Rollout, error) {

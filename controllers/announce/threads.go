@@ -44,7 +44,8 @@ func (t *Threads) Save(ctx context.Context, key slack.Key, ref slack.Ref) error 
 	if err != nil {
 		return fmt.Errorf("render thread: %w", err)
 	}
-	return annotate(ctx, t.Client, key.Namespace, key.Rollout, v1alpha1.AnnotationThread, string(value))
+	// A Rollout that is gone needs no memory.
+	return client.IgnoreNotFound(annotate(ctx, t.Client, key.Namespace, key.Rollout, v1alpha1.AnnotationThread, string(value)))
 }
 
 // annotate sets one annotation of a Rollout and touches nothing else.
