@@ -20,8 +20,8 @@ import (
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
 )
 
-// proxyAdminPort is where a proxy says what it has in force.
-const proxyAdminPort = 15020
+// ProxyAdminPort is where a proxy says what it has in force.
+const ProxyAdminPort = 15020
 
 // Dump writes the state of the namespace and of the installation to a folder: objects as YAML, the logs
 // of every container, what every proxy has in force. It writes what it can and joins the errors.
@@ -102,7 +102,7 @@ func (s *Space) dumpLog(ctx context.Context, folder, pod, container string, prev
 func (s *Space) dumpProxy(ctx context.Context, folder, pod string) error {
 	var errs []error
 	for path, ending := range map[string]string{"config": ".config.json", "metrics": ".metrics.txt"} {
-		body, err := s.Ask(ctx, http.MethodGet, pod, proxyAdminPort, path, nil)
+		body, err := s.Ask(ctx, http.MethodGet, pod, ProxyAdminPort, path, nil)
 		errs = append(errs, err)
 		if err == nil {
 			errs = append(errs, write(filepath.Join(folder, pod+ending), body))

@@ -48,6 +48,37 @@ func PID(pod *corev1.Pod, container string) (int, error) {
 	return first, nil
 }
 
+// Connections counts established TCP connections to a port of a pod, from anywhere.
+func Connections(pod *corev1.Pod, container string, port int) (int, error) {
+	pid, err := PID(pod, container)
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	for _, name := range []string{"tcp", "tcp6"} {
+		table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, name))
+		if err != nil {
+			return 0, fmt.Errorf("read connections of %s: %w", pod.Name, err)
+		}
+		count += established(string(table), port)
+	}
+	return count, nil
+}
+
+// established counts lines of /proc/net/tcp in state 01 whose local port is the one given: the second
+// field is the local address in hexadecimal, the fourth the state.
+func established(table string, port int) int {
+	local := fmt.Sprintf(":%04X", port)
+	count := 0
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		if len(fields) > 3 && strings.HasSuffix(fields[1], local) && fields[3] == "01" {
+			count++
+		}
+	}
+	return count
+}
+
 // Kill sends SIGKILL to a container's first process, which ends the container; the kubelet starts it
 // again where the pod says so.
 func Kill(pod *corev1.Pod, container string) error {
