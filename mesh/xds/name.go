@@ -93,3 +93,18 @@ func ServiceOf(resource string) (string, bool) {
 	parsed, ok := parseName(resource)
 	return parsed.namespace + "/" + parsed.service, ok
 }
+
+// ForEverySubset tells the cluster (or its endpoints) that has all endpoints of a port, by name.
+func ForEverySubset(resource string) bool {
+	parsed, ok := parseName(resource)
+	return ok && parsed.subset == everySubset
+}
+
+// RouteOf names the route that sends requests to a cluster; false for what is no cluster's name.
+func RouteOf(cluster string) (string, bool) {
+	parsed, ok := parseName(cluster)
+	if !ok || parsed.subset == "" {
+		return "", false
+	}
+	return strings.TrimSuffix(cluster, "/"+parsed.subset), true
+}

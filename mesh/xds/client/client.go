@@ -1,13 +1,21 @@
 // Package client is how our own proxy learns the mesh: delta xDS over one stream to any replica of the
-// control plane.
+// control plane. It acknowledges only what its consumer has put in force, keeps what is in force while
+// the control plane is away or talks nonsense, and over restarts in a file. It knows neither what the
+// mesh is used for nor Kubernetes.
 package client
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"strconv"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
 )
@@ -43,22 +51,27 @@ type Options struct {
 	Credentials credentials.TransportCredentials
 	// Logger; nil is slog.Default().
 	Logger *slog.Logger
+	// Now is the clock; nil is time.Now. The time of New tells this start of the process from others.
+	Now func() time.Time
 }
 
 // Client keeps the consumer's mesh that of the control plane.
-type Client struct{}
+type Client struct {
+	options  Options
+	log      *slog.Logger
+	instance string
 
-// New makes a client; nothing happens before Run.
-func New(options Options) (*Client, error) { return nil, errors.New("not written yet") }
+	// heldMu guards held, for as long as a change of it is not known to stay. Only Run's goroutine writes.
+	heldMu sync.Mutex
+	held   *held
 
-// Run applies the stored configuration, if there is one, then connects and follows the control plane,
-// connecting again with jittered back-off, until the context ends. While the control plane is away what
-// was applied last stays. Its error is only ever the context's.
-func (c *Client) Run(ctx context.Context) error { return errors.New("not written yet") }
+	statusMu sync.Mutex
+	status   Status
+}
 
 // Status is what the client can say of itself.
 type Status struct {
-	// Connected: a stream to the control plane is open and has answered.
+	// Connected: a stream to the control plane is open.
 	Connected bool
 	// Configured: a mesh has been applied, from the control plane or from the store.
 	Configured bool
@@ -66,11 +79,125 @@ type Status struct {
 	Rejected string
 }
 
+// New makes a client; nothing happens before Run.
+func New(options Options) (*Client, error) {
+	if options.Address == "" || options.Node.ID == "" || options.Consumer == nil {
+		return nil, errors.New("make xds client: an address, a node id and a consumer are required")
+	}
+	if options.Credentials == nil {
+		options.Credentials = insecure.NewCredentials()
+	}
+	if options.Logger == nil {
+		options.Logger = slog.Default()
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	return &Client{
+		options:  options,
+		log:      options.Logger,
+		instance: strconv.FormatInt(options.Now().UnixNano(), 10),
+		held:     newHeld(),
+	}, nil
+}
+
+// Run applies the stored configuration, if there is one, then connects and follows the control plane,
+// connecting again with jittered back-off, until the context ends. While the control plane is away what
+// was applied last stays. Its error is the context's, or that of an address that can never be dialled.
+// It must be called once.
+func (c *Client) Run(ctx context.Context) error {
+	c.restore()
+	var saving sync.WaitGroup
+	saves := make(chan struct{}, 1)
+	if c.options.Store != nil {
+		saving.Go(func() { c.save(ctx, saves) })
+	}
+	err := c.follow(ctx, func() {
+		select {
+		case saves <- struct{}{}:
+		default:
+		}
+	})
+	saving.Wait()
+	return err
+}
+
 // Status may be called from any goroutine.
-func (c *Client) Status() Status { return Status{} }
+func (c *Client) Status() Status {
+	c.statusMu.Lock()
+	defer c.statusMu.Unlock()
+	return c.status
+}
 
-// Store is a file with the last good configuration.
-type Store struct{ path string }
+func (c *Client) setStatus(change func(*Status)) {
+	c.statusMu.Lock()
+	defer c.statusMu.Unlock()
+	change(&c.status)
+}
 
-// NewStore names the file; its directory must exist by the time of the first write.
-func NewStore(path string) *Store { return &Store{path: path} }
+// restore applies what the store has. What cannot be used is left behind: the control plane has it all.
+func (c *Client) restore() {
+	if c.options.Store == nil {
+		return
+	}
+	resources, err := c.options.Store.Load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err == nil {
+		err = c.adopt(resources)
+	}
+	if err != nil {
+		c.log.Warn("start without the stored configuration", "error", err)
+		return
+	}
+	c.log.Info("stored configuration in force", "resources", len(resources))
+}
+
+func (c *Client) adopt(resources []versioned) error {
+	restored := newHeld()
+	if err := restored.fill(resources); err != nil {
+		return fmt.Errorf("restore configuration: %w", err)
+	}
+	if err := c.options.Consumer.Apply(restored.mesh()); err != nil {
+		return fmt.Errorf("restore configuration: %w", err)
+	}
+	c.heldMu.Lock()
+	c.held = restored
+	c.heldMu.Unlock()
+	c.setStatus(func(s *Status) { s.Configured = true })
+	return nil
+}
+
+// saveDelay gathers changes that come together into one write.
+const saveDelay = 100 * time.Millisecond
+
+// save writes what is held, a moment after it has changed, and at the end.
+func (c *Client) save(ctx context.Context, saves <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			select {
+			case <-saves:
+				c.saveNow()
+			default:
+			}
+			return
+		case <-saves:
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(saveDelay):
+		}
+		c.saveNow()
+	}
+}
+
+func (c *Client) saveNow() {
+	c.heldMu.Lock()
+	resources := c.held.list()
+	c.heldMu.Unlock()
+	if err := c.options.Store.Save(resources); err != nil {
+		c.log.Warn("keep configuration", "error", err)
+	}
+}

@@ -1,0 +1,88 @@
+package server
+
+import (
+	"slices"
+
+	"github.com/sluice-mesh/sluice/mesh/xds"
+)
+
+// mustWait keeps the order in which a change is safe, on each stream by itself: a type with an
+// unanswered answer has no open watch, so that the order of publishing alone is not the order of arrival.
+//
+//   - Up: a route waits until the stream has acknowledged the clusters and endpoints that it sends
+//     requests to, a listener until the route. That binds only clients that ask for all clusters (or all
+//     routes): gRPC asks for a cluster only once a route names it.
+//   - Down: a listener's removal goes first, then the route's; endpoints that run out, and clusters and
+//     endpoints that go, wait while a route in force on the stream sends requests to them and the client
+//     still has to answer for a newer one. A route that it rejected is not waited for: keeping dead
+//     endpoints helps nobody.
+func (t *stream) mustWait(sub *subscription, name string, want, have *resource) bool {
+	switch sub.typeURL {
+	case xds.ListenerType:
+		routes := t.subscriptions[xds.RouteType]
+		return want != nil && want.audience == proxies && routes != nil && routes.wildcard && routes.force[name] == nil
+	case xds.RouteType:
+		if want == nil {
+			listeners := t.subscriptions[xds.ListenerType]
+			return listeners != nil && listeners.wildcard && listeners.force[name] != nil
+		}
+		return !t.reaches(want.needs)
+	case xds.ClusterType:
+		return want == nil && t.sendsTo(name)
+	case xds.EndpointType:
+		runsOut := have != nil && have.reachable > 0 && (want == nil || want.reachable == 0)
+		return runsOut && t.sendsTo(name)
+	default:
+		return false
+	}
+}
+
+// reaches reports whether the stream has these clusters in force, with endpoints where there are any.
+func (t *stream) reaches(clusters []string) bool {
+	known, endpoints := t.subscriptions[xds.ClusterType], t.subscriptions[xds.EndpointType]
+	if known == nil || !known.wildcard {
+		return true
+	}
+	if endpoints == nil {
+		return false
+	}
+	for _, name := range clusters {
+		if !t.asks(known, name) {
+			continue
+		}
+		assigned, published := endpoints.force[name], t.server.resources[xds.EndpointType][name]
+		if known.force[name] == nil || assigned == nil {
+			return false
+		}
+		if assigned.reachable == 0 && published != nil && published.reachable > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// asks reports whether a published name is part of what the subscription asks for. What is not (the
+// cluster of all endpoints, for our own proxies) needs no acknowledgement.
+func (t *stream) asks(sub *subscription, name string) bool {
+	r := t.server.resources[sub.typeURL][name]
+	return r != nil && t.covers(sub, r)
+}
+
+// sendsTo reports whether the route in force sends requests to the cluster while the client has yet to
+// answer for a newer route.
+func (t *stream) sendsTo(cluster string) bool {
+	name, ok := xds.RouteOf(cluster)
+	routes := t.subscriptions[xds.RouteType]
+	if !ok || routes == nil || routes.force[name] == nil {
+		return false
+	}
+	if !slices.Contains(routes.force[name].weighs, cluster) {
+		return false
+	}
+	newer := t.want(routes, name)
+	if newer == nil {
+		return true
+	}
+	_, refused := routes.rejected[name]
+	return newer.version != routes.force[name].version && !refused
+}

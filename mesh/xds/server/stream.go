@@ -1,0 +1,428 @@
+package server
+
+import (
+	"context"
+	"maps"
+	"strconv"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// maxTypes bounds the types that one stream may ask for.
+const maxTypes = 32
+
+// stream is one client's stream: what it asked for, what it was sent, what it has acknowledged. It is
+// both the watcher and the callbacks of go-control-plane's protocol, which calls from one goroutine.
+// Everything is guarded by the server's mu.
+type stream struct {
+	server *Server
+	id     int64
+	delta  bool
+	cancel context.CancelFunc
+	stuck  bool
+
+	// Known from the first request on.
+	node     string
+	instance int64
+	audience audience
+
+	subscriptions map[string]*subscription
+	waves         []*wave
+}
+
+// subscription is what a stream has to do with one type.
+type subscription struct {
+	typeURL  string
+	wildcard bool
+	names    map[string]bool
+
+	// sent is what the client knows or is about to: an absent resource for a name that it was told does
+	// not exist. force is what it has acknowledged.
+	sent, force map[string]*resource
+	// dirty names may need an answer. Those that must wait stay dirty.
+	dirty map[string]bool
+	// rejected is what the client refused, until it accepts or is sent something else of that name.
+	rejected map[string]rejection
+
+	// open is the watch waiting for an answer; nil after it got one.
+	open *watch
+	// issued answers are on their way to the client; flights have a nonce and wait for its word.
+	issued  map[any]*delivery
+	flights map[string]*delivery
+	// seen is set by the first request; initial until the first answer, or the finding that the client
+	// has something from before.
+	seen, initial bool
+}
+
+type rejection struct {
+	version, text string
+}
+
+// watch is one question of go-control-plane's; exactly one pair is set.
+type watch struct {
+	sotw         *discoveryv3.DiscoveryRequest
+	sotwAnswers  chan cache.Response
+	delta        *discoveryv3.DeltaDiscoveryRequest
+	deltaAnswers chan cache.DeltaResponse
+}
+
+// delivery is what one answer tells the client: what each name now is.
+type delivery struct {
+	content map[string]*resource
+	at      time.Time
+}
+
+// absent stands for a name that does not exist.
+var absent = &resource{}
+
+func (s *Server) open(delta bool, cancel context.CancelFunc) *stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streamID++
+	opened := &stream{server: s, id: s.streamID, delta: delta, cancel: cancel, subscriptions: map[string]*subscription{}}
+	s.streams[opened.id] = opened
+	s.metrics.clients.WithLabelValues(opened.protocol()).Inc()
+	return opened
+}
+
+func (s *Server) close(closed *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, closed.id)
+	s.convergence.forget(closed.id)
+	closed.leaveWaves()
+	s.metrics.clients.WithLabelValues(closed.protocol()).Dec()
+	s.log.Debug("stream closed", "node", closed.node, "stream", closed.id)
+}
+
+func (t *stream) protocol() string {
+	if t.delta {
+		return "delta"
+	}
+	return "sotw"
+}
+
+// introduce learns from the first request who is calling.
+func (t *stream) introduce(node *corev3.Node) {
+	if t.node != "" || node == nil {
+		return
+	}
+	t.node = node.GetId()
+	if t.node == "" {
+		t.node = "stream-" + strconv.FormatInt(t.id, 10)
+	}
+	fields := node.GetMetadata().GetFields()
+	t.audience = envoys
+	if fields["agent"].GetStringValue() == "sluice-proxy" {
+		t.audience = proxies
+	}
+	t.instance, _ = strconv.ParseInt(fields["instance"].GetStringValue(), 10, 64)
+	t.server.log.Debug("stream opened", "node", t.node, "stream", t.id, "protocol", t.protocol())
+}
+
+// subscription of a type, made at its first request.
+func (t *stream) subscription(typeURL string) (*subscription, error) {
+	if found := t.subscriptions[typeURL]; found != nil {
+		return found, nil
+	}
+	if len(t.subscriptions) >= maxTypes {
+		return nil, status.Errorf(codes.InvalidArgument, "more than %d types on one stream", maxTypes)
+	}
+	made := &subscription{
+		typeURL:  typeURL,
+		names:    map[string]bool{},
+		sent:     map[string]*resource{},
+		force:    map[string]*resource{},
+		dirty:    map[string]bool{},
+		rejected: map[string]rejection{},
+		issued:   map[any]*delivery{},
+		flights:  map[string]*delivery{},
+		initial:  true,
+	}
+	t.subscriptions[typeURL] = made
+	return made, nil
+}
+
+// covers reports whether the subscription asks for a resource.
+func (t *stream) covers(sub *subscription, r *resource) bool {
+	return sub.names[r.name] || sub.wildcard && r.audience&t.audience != 0
+}
+
+// want is what a name should be for this stream now: nil when it does not exist for it.
+func (t *stream) want(sub *subscription, name string) *resource {
+	if r := t.server.resources[sub.typeURL][name]; r != nil && t.covers(sub, r) {
+		return r
+	}
+	return nil
+}
+
+// mark notes which of the touched resources concern the stream, and reports whether any does.
+func (t *stream) mark(touched []*resource) bool {
+	any := false
+	for _, r := range touched {
+		if sub := t.subscriptions[r.typeURL]; sub != nil && t.covers(sub, r) {
+			sub.dirty[r.name] = true
+			any = true
+		}
+	}
+	return any
+}
+
+// subscribe brings the subscription to what the client asks for now.
+func (t *stream) subscribe(sub *subscription, asked cache.Subscription) {
+	wildcard, names := asked.IsWildcard(), asked.SubscribedResources()
+	before, wasWildcard := sub.names, sub.wildcard
+	sub.names, sub.wildcard = make(map[string]bool, len(names)), wildcard
+	for name := range names {
+		sub.names[name] = true
+		if !before[name] {
+			sub.dirty[name] = true
+		}
+	}
+	if wildcard && !wasWildcard {
+		for name, r := range t.server.resources[sub.typeURL] {
+			if t.covers(sub, r) {
+				sub.dirty[name] = true
+			}
+		}
+		// What the client has from before and is no more.
+		for name := range sub.sent {
+			sub.dirty[name] = true
+		}
+	}
+	changed := wildcard != wasWildcard || !maps.Equal(before, sub.names)
+	if changed && !wildcard {
+		for name := range sub.sent {
+			sub.dropUnless(name, sub.names[name])
+		}
+	}
+	if changed {
+		t.judgeAll()
+	}
+}
+
+func (sub *subscription) dropUnless(name string, keep bool) {
+	if keep {
+		return
+	}
+	delete(sub.sent, name)
+	delete(sub.force, name)
+	delete(sub.dirty, name)
+	delete(sub.rejected, name)
+}
+
+// resend forgets that the client was sent a name, because it asked for it anew.
+func (sub *subscription) resend(name string) {
+	delete(sub.sent, name)
+	sub.dirty[name] = true
+}
+
+// settle takes the client's word about the answer with this nonce. It returns the services concerned.
+func (t *stream) settle(sub *subscription, nonce string, refusal *statuspb.Status) {
+	landed := sub.flights[nonce]
+	if landed == nil {
+		return
+	}
+	delete(sub.flights, nonce)
+	delete(t.server.closedOnce, t.node)
+	concerned := map[string]bool{}
+	for name, r := range landed.content {
+		concerned[r.service] = true
+		if old := sub.force[name]; old != nil {
+			concerned[old.service] = true
+		}
+		switch {
+		case refusal != nil:
+			if old := sub.force[name]; r != absent && (old == nil || old.version != r.version) {
+				sub.rejected[name] = rejection{r.version, refusal.GetMessage()}
+			}
+		case r == absent:
+			delete(sub.force, name)
+			delete(sub.rejected, name)
+		default:
+			sub.force[name] = r
+			delete(sub.rejected, name)
+		}
+	}
+	if refusal != nil {
+		t.failWaves()
+		t.server.metrics.nacks.WithLabelValues(shortType(sub.typeURL)).Inc()
+		t.server.log.Warn("client rejected an answer", "node", t.node, "type", shortType(sub.typeURL),
+			"resources", len(landed.content), "reason", refusal.GetMessage())
+	}
+	for key := range concerned {
+		t.judge(key)
+	}
+}
+
+func (t *stream) unansweredSince(then time.Time) bool {
+	for _, sub := range t.subscriptions {
+		for _, flight := range sub.flights {
+			if flight.at.Before(then) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// settled reports whether nothing is on its way and nothing is left to send.
+func (t *stream) settled() bool {
+	for _, sub := range t.subscriptions {
+		if len(sub.dirty) > 0 || len(sub.flights) > 0 || len(sub.issued) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// The callbacks and watches of state of the world.
+
+// OnStreamOpen implements sotw.Callbacks.
+func (t *stream) OnStreamOpen(context.Context, int64, string) error { return nil }
+
+// OnStreamClosed implements sotw.Callbacks.
+func (t *stream) OnStreamClosed(int64, *corev3.Node) {}
+
+// OnStreamRequest implements sotw.Callbacks. It is also called for requests that the protocol then
+// skips because a newer answer is on its way; what they unsubscribe from counts all the same.
+func (t *stream) OnStreamRequest(_ int64, request *discoveryv3.DiscoveryRequest) error {
+	t.server.mu.Lock()
+	defer t.server.mu.Unlock()
+	t.introduce(request.GetNode())
+	sub, err := t.subscription(request.GetTypeUrl())
+	if err != nil {
+		return err
+	}
+	asked := make(map[string]bool, len(request.GetResourceNames()))
+	for _, name := range request.GetResourceNames() {
+		asked[name] = true
+	}
+	for name := range sub.names {
+		if !asked[name] {
+			delete(sub.names, name)
+			sub.dropUnless(name, sub.wildcard)
+		}
+	}
+	t.settle(sub, request.GetResponseNonce(), request.GetErrorDetail())
+	t.answerOthers(sub)
+	return nil
+}
+
+// OnStreamResponse implements sotw.Callbacks: only now is an answer sure to be sent.
+func (t *stream) OnStreamResponse(_ context.Context, _ int64, request *discoveryv3.DiscoveryRequest, response *discoveryv3.DiscoveryResponse) {
+	t.server.mu.Lock()
+	defer t.server.mu.Unlock()
+	sub := t.subscriptions[request.GetTypeUrl()]
+	if issued := sub.issued[response]; issued != nil {
+		delete(sub.issued, response)
+		t.commit(sub, issued)
+		sub.flights[response.GetNonce()] = issued
+		issued.at = t.server.options.Now()
+		t.server.metrics.pushes.WithLabelValues(shortType(sub.typeURL)).Inc()
+	}
+}
+
+// CreateWatch implements cache.ConfigWatcher.
+func (t *stream) CreateWatch(request *discoveryv3.DiscoveryRequest, asked cache.Subscription, answers chan cache.Response) (func(), error) {
+	t.server.mu.Lock()
+	defer t.server.mu.Unlock()
+	sub := t.subscriptions[request.GetTypeUrl()]
+	// An answer to the watch that this one replaces will not be sent any more.
+	clear(sub.issued)
+	t.subscribe(sub, asked)
+	opened := &watch{sotw: request, sotwAnswers: answers}
+	sub.open = opened
+	t.answerOne(sub)
+	return func() { t.closeWatch(sub, opened) }, nil
+}
+
+// The callbacks and watches of delta.
+
+// OnDeltaStreamOpen implements delta.Callbacks.
+func (t *stream) OnDeltaStreamOpen(context.Context, int64, string) error { return nil }
+
+// OnDeltaStreamClosed implements delta.Callbacks.
+func (t *stream) OnDeltaStreamClosed(int64, *corev3.Node) {}
+
+// OnStreamDeltaRequest implements delta.Callbacks.
+func (t *stream) OnStreamDeltaRequest(_ int64, request *discoveryv3.DeltaDiscoveryRequest) error {
+	t.server.mu.Lock()
+	defer t.server.mu.Unlock()
+	t.introduce(request.GetNode())
+	sub, err := t.subscription(request.GetTypeUrl())
+	if err != nil {
+		return err
+	}
+	t.settle(sub, request.GetResponseNonce(), request.GetErrorDetail())
+	t.answerOthers(sub)
+	return nil
+}
+
+// OnStreamDeltaResponse implements delta.Callbacks.
+func (t *stream) OnStreamDeltaResponse(_ int64, request *discoveryv3.DeltaDiscoveryRequest, response *discoveryv3.DeltaDiscoveryResponse) {
+	t.server.mu.Lock()
+	defer t.server.mu.Unlock()
+	sub := t.subscriptions[request.GetTypeUrl()]
+	if issued := sub.issued[response]; issued != nil {
+		delete(sub.issued, response)
+		sub.flights[response.GetNonce()] = issued
+		issued.at = t.server.options.Now()
+		t.server.metrics.pushes.WithLabelValues(shortType(sub.typeURL)).Inc()
+	}
+}
+
+// CreateDeltaWatch implements cache.ConfigWatcher.
+func (t *stream) CreateDeltaWatch(request *discoveryv3.DeltaDiscoveryRequest, asked cache.Subscription, answers chan cache.DeltaResponse) (func(), error) {
+	t.server.mu.Lock()
+	defer t.server.mu.Unlock()
+	sub := t.subscriptions[request.GetTypeUrl()]
+	if !sub.seen {
+		sub.seen = true
+		t.remember(sub, request.GetInitialResourceVersions())
+	} else {
+		for _, name := range request.GetResourceNamesSubscribe() {
+			if sub.names[name] {
+				sub.resend(name)
+			}
+		}
+	}
+	t.subscribe(sub, asked)
+	for _, name := range request.GetResourceNamesUnsubscribe() {
+		// Under a wildcard the name stays subscribed, and the protocol wants it said again what it is.
+		if sub.wildcard && name != "*" {
+			sub.resend(name)
+		}
+	}
+	opened := &watch{delta: request, deltaAnswers: answers}
+	sub.open = opened
+	t.answerOne(sub)
+	return func() { t.closeWatch(sub, opened) }, nil
+}
+
+// remember takes a client's word for what it has from an earlier stream.
+func (t *stream) remember(sub *subscription, versions map[string]string) {
+	for name, version := range versions {
+		known := t.server.resources[sub.typeURL][name]
+		if known == nil || known.version != version {
+			known = &resource{typeURL: sub.typeURL, name: name, version: version}
+		}
+		sub.sent[name], sub.force[name] = known, known
+		sub.dirty[name] = true
+		sub.initial = false
+	}
+}
+
+func (t *stream) closeWatch(sub *subscription, closed *watch) {
+	t.server.mu.Lock()
+	defer t.server.mu.Unlock()
+	if sub.open == closed {
+		sub.open = nil
+	}
+}

@@ -1,0 +1,149 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-mesh/sluice/mesh/xds"
+)
+
+const (
+	// A dead client is noticed after keepaliveTime + keepaliveTimeout.
+	keepaliveTime    = 5 * time.Second
+	keepaliveTimeout = 3 * time.Second
+	// maxRequest bounds a request: a client that reconnects lists the versions of all it has.
+	maxRequest = 16 << 20
+	// stopGrace is how long clients get to see that the server goes.
+	stopGrace = 2 * time.Second
+)
+
+// namedOnly are the types for which a request without names asks for nothing, where for listeners and
+// clusters it asks for all.
+var namedOnly = []string{xds.RouteType, xds.EndpointType}
+
+func (s *Server) grpcOptions() []grpc.ServerOption {
+	options := []grpc.ServerOption{
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time:                  keepaliveTime,
+			Timeout:               keepaliveTimeout,
+			MaxConnectionAge:      s.options.MaxConnectionAge,
+			MaxConnectionAgeGrace: stopGrace,
+		}),
+		grpc.MaxConcurrentStreams(1 << 20),
+		grpc.MaxRecvMsgSize(maxRequest),
+	}
+	if s.options.Credentials != nil {
+		options = append(options, grpc.Creds(s.options.Credentials))
+	}
+	return options
+}
+
+// serve runs until the context ends: the gRPC server, and the watch over stuck streams.
+func (s *Server) serve(ctx context.Context, listener net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	server := grpc.NewServer(s.grpcOptions()...)
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, &aggregated{Server: s, ctx: ctx})
+
+	var background sync.WaitGroup
+	background.Go(func() { s.watchStuck(ctx) })
+	background.Go(func() {
+		<-ctx.Done()
+		// The streams end by the same context, so this takes no longer than saying goodbye.
+		force := time.AfterFunc(stopGrace, server.Stop)
+		defer force.Stop()
+		server.GracefulStop()
+	})
+	err := server.Serve(listener)
+	stopped := ctx.Err() != nil
+	cancel()
+	background.Wait()
+	if err != nil && !stopped {
+		return fmt.Errorf("serve xds: %w", err)
+	}
+	return nil
+}
+
+// aggregated is the service as gRPC sees it.
+type aggregated struct {
+	*Server
+	// ctx ends all streams.
+	ctx context.Context
+}
+
+func (a *aggregated) StreamAggregatedResources(rpc discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
+	ctx, cancel := context.WithCancel(a.ctx)
+	defer cancel()
+	stream := a.open(false, cancel)
+	defer a.close(stream)
+	protocol := sotw.NewServer(ctx, stream, stream, sotw.DeactivateLegacyWildcardForTypes(namedOnly))
+	return a.ended(stream, protocol.StreamHandler(rpc, resourcev3.AnyType))
+}
+
+func (a *aggregated) DeltaAggregatedResources(rpc discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	ctx, cancel := context.WithCancel(a.ctx)
+	defer cancel()
+	stream := a.open(true, cancel)
+	defer a.close(stream)
+	protocol := delta.NewServer(ctx, stream, stream, delta.DeactivateLegacyWildcardForTypes(namedOnly))
+	return a.ended(stream, protocol.DeltaStreamHandler(rpc, resourcev3.AnyType))
+}
+
+// ended says why a stream ended.
+func (a *aggregated) ended(stream *stream, err error) error {
+	a.mu.Lock()
+	stuck := stream.stuck
+	a.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case stuck:
+		return status.Errorf(codes.Aborted, "no answer to what was sent for %s", a.options.AckDeadline)
+	case a.ctx.Err() != nil:
+		return status.Error(codes.Unavailable, "the control plane is going")
+	default:
+		return nil
+	}
+}
+
+// watchStuck closes streams that have not answered in time, once per client: a client that is only slow
+// gets a fresh start, one that is broken is left to be named as waiting.
+func (s *Server) watchStuck(ctx context.Context) {
+	tick := time.NewTicker(s.options.AckDeadline / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.closeStuck(s.options.Now().Add(-s.options.AckDeadline))
+		}
+	}
+}
+
+func (s *Server) closeStuck(sentBefore time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, stream := range s.streams {
+		if !stream.unansweredSince(sentBefore) || s.closedOnce[stream.node] {
+			continue
+		}
+		s.closedOnce[stream.node] = true
+		stream.stuck = true
+		stream.cancel()
+		s.log.Warn("close stream: no answer in time", "node", stream.node, "deadline", s.options.AckDeadline)
+	}
+}
