@@ -52,6 +52,10 @@ up: packages $(CLUSTER_PROGRAMS) ## Start the cluster NAME (default dev), or say
 down: $(BIN)/cluster ## Remove the cluster NAME and everything it left
 	@$(BIN)/cluster down --name $(NAME)
 
+.PHONY: test-cluster
+test-cluster: packages $(CLUSTER_PROGRAMS) ## Test the cluster itself: two side by side, and what they leave
+	cd e2e/cluster && SLUICE_CLUSTER_TEST=1 go test -count=1 ./...
+
 # Not in one binary with Sluice's own tests on purpose: k8s.io/kubernetes must be imported by nobody.
 $(BIN)/kube: $(call pins,e2e/cluster/kube) $(wildcard e2e/cluster/kube/*.go)
 	version=$(call module-version,e2e/cluster/kube,k8s.io/kubernetes) && cd e2e/cluster/kube && \

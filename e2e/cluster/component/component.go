@@ -131,6 +131,8 @@ func apiServerArgs(node Node) []string {
 		"--enable-priority-and-fairness=false",
 		"--max-requests-inflight=0",
 		"--max-mutating-requests-inflight=0",
+		// Ends open watches after two seconds of a shutdown instead of a minute.
+		"--shutdown-send-retry-after=true",
 		"--profiling=false",
 	}
 }

@@ -102,25 +102,26 @@ func serverNames(node string) []string {
 	}
 }
 
+// kubeconfig quotes the name: y is a fine one for a cluster and a truth value in YAML.
 func kubeconfig(name string, server netip.Addr, ca []byte, client Pair) []byte {
 	encode := base64.StdEncoding.EncodeToString
 	return fmt.Appendf(nil, `apiVersion: v1
 kind: Config
 clusters:
-- name: %[1]s
+- name: %[1]q
   cluster:
     server: https://%[2]s:6443
     certificate-authority-data: %[3]s
 users:
-- name: %[1]s
+- name: %[1]q
   user:
     client-certificate-data: %[4]s
     client-key-data: %[5]s
 contexts:
-- name: %[1]s
+- name: %[1]q
   context:
-    cluster: %[1]s
-    user: %[1]s
-current-context: %[1]s
+    cluster: %[1]q
+    user: %[1]q
+current-context: %[1]q
 `, name, server, encode(ca), encode(client.Cert), encode(client.Key))
 }
