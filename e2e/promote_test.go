@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
 )
 
@@ -12,6 +13,7 @@ import (
 func TestPromote(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{replicas: 3})
+	first := w.rollout.Latest().Status.Stable.Hash
 	w.release(v2)
 	w.reaches(1, 20)
 	w.reaches(1, 50)
@@ -33,11 +35,7 @@ func TestPromote(t *testing.T) {
 	stable := o.Status.Stable.Hash
 	w.must(w.pods.OnlyRevision(w.ctx, stable, 3))
 	w.ordinary()
-	for hash, names := range w.pods.Started() {
-		if len(names) != 3 {
-			t.Errorf("%d pods of %s were started, want 3: %v", len(names), hash, names)
-		}
-	}
+	w.startedOnce(map[string]int{first: 3, stable: 3})
 }
 
 // A version that was there before, and whose ReplicaSet still exists, is released as any other.
@@ -46,7 +44,7 @@ func TestBackToOlderVersion(t *testing.T) {
 	w := newWorld(t, setting{})
 	first := w.rollout.Latest().Status.Stable.Hash
 	w.release(v2)
-	w.ends(1, v1alpha1.OutcomePromoted)
+	second := w.ends(1, v1alpha1.OutcomePromoted).Status.Stable.Hash
 	w.served("v2")
 	w.release(v1)
 	w.reaches(2, 20)
@@ -58,11 +56,8 @@ func TestBackToOlderVersion(t *testing.T) {
 	if n := len(w.replicaSets()); n != 2 {
 		t.Errorf("%d replicasets, want 2: one a version", n)
 	}
-	started := 0
-	for _, names := range w.pods.Started() {
-		started += len(names)
+	if o.Status.Stable.Hash != first {
+		t.Errorf("revision %s, want %s as at first", o.Status.Stable.Hash, first)
 	}
-	if started != 6 {
-		t.Errorf("%d pods started, want 6: two at first, two a release (v1 was %s): %v", started, first, w.pods.Started())
-	}
+	w.startedOnce(map[string]int{first: 4, second: 2})
 }

@@ -18,7 +18,7 @@ TEST         ?=
 
 .PHONY: e2e-programs
 e2e-programs: ## Build what the tests put into pods, and what drives them
-	@$(foreach p,$(E2E_PODS) $(E2E_DRIVERS),CGO_ENABLED=0 go build -trimpath -ldflags '$(TOOL_LDFLAGS)' -o $(BIN)/$(p) $(E2E_SOURCE_$(p)) &&) true
+	@$(foreach p,$(E2E_PODS) $(E2E_DRIVERS),CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/$(p) $(E2E_SOURCE_$(p)) &&) true
 
 ##@ Demo and end-to-end
 

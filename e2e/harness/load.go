@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -145,8 +146,8 @@ func (l *Load) Poll(ctx context.Context, what string, condition func(ledger.Snap
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return s, fmt.Errorf("wait for %s at %s: %w (saw %d answers, %d lost; last error: %v)",
-				what, l.Pod, context.Cause(ctx), s.Window.Answered(), s.Window.Lost, err)
+			return s, fmt.Errorf("wait for %s at %s (%d answers, %d lost): %w",
+				what, l.Pod, s.Window.Answered(), s.Window.Lost, errors.Join(context.Cause(ctx), err))
 		}
 	}
 }

@@ -113,7 +113,7 @@ func (g *generator) run(ctx context.Context) {
 			case slots <- struct{}{}:
 				group.Go(func() {
 					defer func() { <-slots }()
-					g.send()
+					g.send(context.WithoutCancel(ctx)) // a request that was sent gets its end
 				})
 			default:
 				g.book.Skip()
@@ -129,9 +129,9 @@ type onceBody struct{}
 func (onceBody) Read([]byte) (int, error) { return 0, io.EOF }
 func (onceBody) Close() error             { return nil }
 
-// send makes one request. It is not bound to the run's context: a request that was sent gets its end.
-func (g *generator) send() {
-	ctx, cancel := context.WithTimeout(context.Background(), g.plan.timeout)
+// send makes one request.
+func (g *generator) send(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, g.plan.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.plan.url, onceBody{})
 	if err != nil {

@@ -61,7 +61,7 @@ func TestTellsApplicationsFromTheMesh(t *testing.T) {
 	}{
 		"good":       {app("v1", 200), "v1", ""},
 		"error":      {app("v2", 500), "v2", ""},
-		"by a proxy": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }), "", "status 503"},
+		"by a proxy": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }), "", "status 503"},
 		"reset":      {hijack(true), "", "reset"},
 		"closed":     {hijack(false), "", "closed"},
 		"never ends": {http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -77,7 +77,7 @@ func TestTellsApplicationsFromTheMesh(t *testing.T) {
 		"behind": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(hop.HeaderVersion, "v1")
 			w.Header().Set(hop.HeaderTrace, "frontend/v1=502;shop/=503")
-			w.WriteHeader(502)
+			w.WriteHeader(http.StatusBadGateway)
 		}), "", "status 503 to shop"},
 	}
 	for name, test := range tests {
@@ -101,7 +101,7 @@ func TestCountsTheServiceBehind(t *testing.T) {
 	total := send(t, p, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set(hop.HeaderVersion, "v1")
 		w.Header().Set(hop.HeaderTrace, "frontend/v1=502;catalog/v3=500;checkout/v1=200")
-		w.WriteHeader(502)
+		w.WriteHeader(http.StatusBadGateway)
 	})).Total
 	if got := total.Versions["v3"]; got.Errors != 3 || got.Statuses[500] != 3 {
 		t.Errorf("got %+v", total)

@@ -83,7 +83,7 @@ func run(args []string, lookup func(string) (string, bool)) error {
 	defer stop()
 	book := ledger.New(o.slow, time.Now)
 	generator := newGenerator(o.plan, book)
-	listener, err := net.Listen("tcp", o.stats)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.stats)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -99,7 +99,7 @@ func run(args []string, lookup func(string) (string, bool)) error {
 		<-ctx.Done()
 	}
 	book.Snapshot(time.Time{}).Total.Write(os.Stdout)
-	grace, cancel := context.WithTimeout(context.Background(), time.Second)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("shut down: %w", err)

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -75,12 +76,12 @@ func run(args []string, lookup func(string) (string, bool)) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", o.listen)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	return serve(ctx, listener, newService(o.behaviour, time.Now, rand.Float64), o)
 }
 
@@ -102,12 +103,14 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, o o
 		return fmt.Errorf("serve: %w", err)
 	case <-time.After(o.shutdownDelay):
 	}
-	grace, cancel := context.WithTimeout(context.Background(), o.shutdownGrace)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.shutdownGrace)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
 	slog.Info("stopped")
 	return nil
 }

@@ -53,13 +53,13 @@ func run(ctx context.Context, args []string) (int, error) {
 	s := &show{cluster: cluster, screen: screen, rate: *rate}
 	results, err := s.play(ctx)
 	if err != nil {
-		s.dump()
+		s.dump(ctx)
 		return 1, err
 	}
 	problems := judge(results)
 	screen.finish(results, problems, directions(cluster))
 	if len(problems) > 0 {
-		s.dump()
+		s.dump(ctx)
 		return 1, nil
 	}
 	return 0, nil

@@ -170,12 +170,12 @@ func (s *show) playAct(ctx context.Context, attempt int64, a act) (result, error
 	return newResult(a, s.rollout.Latest(), began, n.zeroLive, seen.Window), nil
 }
 
-// dump writes the cluster's state for whoever wants to know why it went wrong.
-func (s *show) dump() {
+// dump writes the cluster's state for whoever wants to know why it went wrong, though time may be up.
+func (s *show) dump(ctx context.Context) {
 	if s.space == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	folder := filepath.Join(s.cluster.Root, "build", "e2e", "demo")
 	err := s.space.Dump(ctx, folder)
