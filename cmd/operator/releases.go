@@ -16,14 +16,13 @@ import (
 	"github.com/sluice-mesh/sluice/controllers"
 	"github.com/sluice-mesh/sluice/controllers/announce"
 	"github.com/sluice-mesh/sluice/internal/version"
-	"github.com/sluice-mesh/sluice/mesh/xds/server"
 	"github.com/sluice-mesh/sluice/notifier"
 	"github.com/sluice-mesh/sluice/notifier/slack"
 	"github.com/sluice-mesh/sluice/notifier/webhook"
 )
 
 // addReleases adds what the leader does: reconcile, judge, follow the other replicas, tell people.
-func addReleases(ctx context.Context, m ctrl.Manager, o options, xds *server.Server, logger *slog.Logger) error {
+func addReleases(ctx context.Context, m ctrl.Manager, o options, xds *mesh, logger *slog.Logger) error {
 	judge, err := newJudge(o)
 	if err != nil {
 		return err
@@ -48,7 +47,7 @@ func addReleases(ctx context.Context, m ctrl.Manager, o options, xds *server.Ser
 	}
 	reconciler := &controllers.RolloutReconciler{
 		Client: m.GetClient(), Reader: m.GetAPIReader(), Events: m.GetEventRecorder("sluice"),
-		Mesh: mesh{xds}, Looks: looks, Teller: announcer,
+		Mesh: xds, Looks: looks, Teller: announcer,
 		Meter: controllers.NewMeter(metrics.Registry), Now: time.Now,
 	}
 	if err := reconciler.SetupWithManager(ctx, m); err != nil {

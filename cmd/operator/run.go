@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
 	"github.com/sluice-mesh/sluice/controllers"
 	"github.com/sluice-mesh/sluice/controllers/meshsync"
+	"github.com/sluice-mesh/sluice/internal/meshstatus"
 	"github.com/sluice-mesh/sluice/mesh/xds/server"
 )
 
@@ -51,7 +52,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	replica := os.Getenv("POD_NAME")
-	xds := server.New(server.Options{Replica: replica, Registerer: metrics.Registry, Logger: logger.With("part", "xds")})
+	xds := &mesh{replica: replica, Server: server.New(server.Options{Replica: replica, Registerer: metrics.Registry, Logger: logger.With("part", "xds")})}
 	syncer, err := meshsync.NewSyncer(ctx, m.GetCache(), xds)
 	if err != nil {
 		return err
@@ -128,9 +129,10 @@ func (everywhere) NeedLeaderElection() bool { return false }
 
 // addServing adds what every replica does: derive the mesh, serve it, and tell the leader what proxies
 // have acknowledged.
-func addServing(m ctrl.Manager, o options, xds *server.Server, syncer *meshsync.Syncer) error {
+func addServing(m ctrl.Manager, o options, xds *mesh, syncer *meshsync.Syncer) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+ackPath, xds.Handler())
+	mux.Handle("GET "+meshstatus.Path, meshstatus.Handler(xds.Status))
 	for _, runnable := range []manager.Runnable{
 		syncer,
 		everywhere{func(ctx context.Context) error {
