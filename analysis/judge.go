@@ -11,7 +11,7 @@ import (
 // The errors that the judge accepts. They are chosen so that a canary exactly at its threshold, looked at
 // after every single request for as long as a release lasts, is failed by one criterion at one weight in
 // fewer than 1 in 1,000 cases (exactly computed in TestFailAtOnceIsRarelyWrong: 0.02 to 0.05 % for 1 to
-// 100 bad requests of 1,000 and up to 72,000 requests), and by all that is at the end in about 1 in 500
+// 100 bad requests of 1,000 and up to 72,000 requests), and by all that is at the end in about 1 in 800
 // (simulated in TestCanariesAtTheThresholdAreRarelyFailed). The theory asks for independent requests; failures that come in bursts make it optimistic.
 const (
 	// LookError is the chance, at each look, that so many bad requests are luck, below which the canary
