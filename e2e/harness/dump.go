@@ -69,7 +69,9 @@ func (s *Space) dumpPods(ctx context.Context, folder string) error {
 	var errs []error
 	for _, pod := range pods.Items {
 		for _, status := range append(append([]corev1.ContainerStatus{}, pod.Status.InitContainerStatuses...), pod.Status.ContainerStatuses...) {
-			errs = append(errs, s.dumpLog(ctx, folder, pod.Name, status.Name, false))
+			if status.State.Waiting == nil {
+				errs = append(errs, s.dumpLog(ctx, folder, pod.Name, status.Name, false))
+			}
 			if status.RestartCount > 0 {
 				errs = append(errs, s.dumpLog(ctx, folder, pod.Name, status.Name, true))
 			}
