@@ -61,9 +61,10 @@ type Workload struct {
 	Images []string
 	// Paused is spec.paused; Held tells our hold from a person's pause.
 	Paused, Held bool
-	// Settled: the Deployment controller has observed the generation, and at most one owned ReplicaSet
-	// is not at zero (spec.replicas and status.replicas; pods that are already terminating do not
-	// count, or one stuck on a lost node would hold everything up).
+	// Active counts the owned ReplicaSets that are not at zero (spec.replicas or status.replicas; pods
+	// that are already terminating do not count, or one stuck on a lost node would hold everything up).
+	Active int32
+	// Settled: the Deployment controller has observed the generation, and Active is at most one.
 	Settled bool
 	// Prunable counts owned ReplicaSets at zero that are newer than Stable, other than Native.
 	Prunable int32

@@ -139,13 +139,13 @@ func (t *turn) end() string {
 	case !w.Labelled:
 		return fmt.Sprintf("Deployment %s lost the label %s", t.o.Spec.WorkloadRef.Name, v1alpha1.LabelRollout)
 	case w.TemplateHash == stable.TemplateHash:
-		return "the template went back to stable's"
+		return wentBack
 	case w.TemplateHash != canary.TemplateHash:
-		return "superseded by a newer template"
+		return superseded
 	case w.Replicas == 0:
 		return scaledToZero
-	case !t.o.Stable.Exists || !t.o.Stable.Owned || t.o.Stable.Terminating:
-		return fmt.Sprintf("stable's ReplicaSet %s is gone", stable.ReplicaSet)
+	case t.stableGone() || t.stableSupplanted():
+		return fmt.Sprintf("stable's ReplicaSet %s is gone, or another took its place", stable.ReplicaSet)
 	case t.o.Canary.Ours && t.o.Canary.TemplateHash != canary.TemplateHash:
 		return "something in the cluster (a webhook?) changed the template of the canary's ReplicaSet, so it could never become the Deployment's own; exempt ReplicaSets from it"
 	}

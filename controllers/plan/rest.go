@@ -8,9 +8,13 @@ import (
 
 // This file is about the phases in which no release is on.
 
-// scaledToZero is why a release ends when its Deployment is scaled to zero. The template was not
-// rejected: it is released from the first step when there are replicas again.
-const scaledToZero = "the Deployment was scaled to zero in the middle of the release"
+// Reasons for which a release ends without anything against its template. If that template is (still, or
+// again) the Deployment's when the release is over, it is released from the first step, without a retry.
+const (
+	scaledToZero = "the Deployment was scaled to zero in the middle of the release"
+	superseded   = "superseded by a newer template"
+	wentBack     = "the template went back to stable's"
+)
 
 // pending follows a Deployment of which no version is known to be good: a new one, one whose stable
 // version is down (a fix must get out without a canary), or one that rolls out natively because no hold
@@ -70,8 +74,7 @@ func (t *turn) healthy() {
 	if t.tidy() || t.unfit() {
 		return
 	}
-	if !t.o.Stable.Exists || !t.o.Stable.Owned || t.o.Stable.Terminating {
-		t.follow(fmt.Sprintf("stable's ReplicaSet %s is gone", t.status.Stable.ReplicaSet))
+	if t.replaced() {
 		return
 	}
 	if t.o.Workload.TemplateHash != t.status.Stable.TemplateHash {
@@ -91,6 +94,24 @@ func (t *turn) healthy() {
 	t.say(fmt.Sprintf("version %s is stable", t.status.Stable.Hash))
 }
 
+// replaced notices that the ReplicaSet which status calls stable is no longer the one that runs.
+func (t *turn) replaced() bool {
+	if !t.stableGone() && !t.stableSupplanted() {
+		return false
+	}
+	t.follow(fmt.Sprintf("stable's ReplicaSet %s is gone, or another took its place", t.status.Stable.ReplicaSet))
+	return true
+}
+
+func (t *turn) stableGone() bool {
+	return !t.o.Stable.Exists || !t.o.Stable.Owned || t.o.Stable.Terminating
+}
+
+// stableSupplanted tells whether the Deployment runs another ReplicaSet instead of stable's.
+func (t *turn) stableSupplanted() bool {
+	return t.o.Stable.Replicas == 0 && t.o.Stable.Available == 0 && t.o.Workload.Replicas > 0 && t.o.Workload.Active > 0
+}
+
 // lacksStable tells whether stable should have available pods and has none.
 func (t *turn) lacksStable() bool { return t.o.Stable.Available == 0 && t.o.Workload.Replicas > 0 }
 
@@ -104,8 +125,7 @@ func (t *turn) rolledBack() {
 		return
 	}
 	w := t.o.Workload
-	if !t.o.Stable.Exists || !t.o.Stable.Owned || t.o.Stable.Terminating {
-		t.follow(fmt.Sprintf("stable's ReplicaSet %s is gone", t.status.Stable.ReplicaSet))
+	if t.replaced() {
 		return
 	}
 	switch {
@@ -124,21 +144,26 @@ func (t *turn) rolledBack() {
 	}
 }
 
-// again tells whether the template that was not released may begin by itself: scaling to zero is no
-// verdict.
+// again tells whether the template that was not released may begin by itself.
 func (t *turn) again() bool {
-	return t.status.Release.Reason == scaledToZero && t.o.Workload.Replicas > 0
+	switch t.status.Release.Reason {
+	case scaledToZero:
+		return t.o.Workload.Replicas > 0
+	case superseded, wentBack:
+		return true
+	default:
+		return false
+	}
 }
 
 // keepRejected makes sure that nothing but stable can grow: scaling from zero while held picks the
 // Deployment's own ReplicaSet, or else the newest one.
 func (t *turn) keepRejected() {
-	if native := t.o.Native; native.Exists && !native.Terminating {
-		if native.Replicas > 0 {
-			t.do(Op{Kind: OpSettle, Hash: t.status.Stable.Hash})
-		} else {
-			t.do(Op{Kind: OpDropNative, Hash: native.Hash})
-		}
+	if !t.o.Workload.Settled && t.o.Stable.Available > 0 {
+		t.do(Op{Kind: OpSettle, Hash: t.status.Stable.Hash})
+	}
+	if native := t.o.Native; native.Exists && !native.Terminating && native.Replicas == 0 {
+		t.do(Op{Kind: OpDropNative, Hash: native.Hash})
 	}
 	if t.o.Workload.Prunable > 0 {
 		t.do(Op{Kind: OpPrune})

@@ -29,13 +29,15 @@ func (t *turn) rollingBack() {
 	if t.handedOver() && t.lostRace() {
 		return
 	}
-	if t.o.Workload.Exists && !t.o.Workload.Paused && t.o.Workload.TemplateHash == t.status.Canary.TemplateHash && !t.handedOver() && t.o.Workload.Labelled {
-		t.do(Op{Kind: OpHold}) // the rejected template must not roll out by itself
-	}
+	t.keepOut()
 	switch {
 	case w.LiveAt == nil:
 		t.say(fmt.Sprintf("rolling back: %s; weight 0: %s", why, t.waiting()))
 	case t.frozen():
+	case reasonOf(t.o.Status, v1alpha1.ConditionStalled) == v1alpha1.ReasonDegraded:
+		t.setWeight(0) // the canary served until just now: it drains from here
+		t.say(fmt.Sprintf("rolling back: %s; stable can serve again", why))
+		t.due(t.now)
 	case !t.reached(w.LiveAt.Add(or(t.o.Spec.Deadlines.Drain, defaultDrain))):
 		t.say(fmt.Sprintf("rolling back: %s; draining the canary", why))
 	case !t.canaryGone():
@@ -44,6 +46,20 @@ func (t *turn) rollingBack() {
 		// restored has said so.
 	default:
 		t.rolledBackNow()
+	}
+}
+
+// keepOut keeps the rejected template from rolling out by itself.
+func (t *turn) keepOut() {
+	workload, native := t.o.Workload, t.o.Native
+	if !workload.Exists || !workload.Labelled || t.stableGone() || t.stableSupplanted() || workload.TemplateHash != t.status.Canary.TemplateHash || t.handedOver() {
+		return
+	}
+	switch {
+	case !workload.Paused:
+		t.do(Op{Kind: OpHold})
+	case native.Exists && native.Replicas > 0:
+		t.do(Op{Kind: OpSettle, Hash: t.status.Stable.Hash})
 	}
 }
 
@@ -82,10 +98,11 @@ func (t *turn) frozen() bool {
 	if !w.Exists || w.Terminating || w.Replicas == 0 || t.o.Mesh.CanaryEndpoints == 0 {
 		return false
 	}
-	if stable.Available > 0 && (t.o.Mesh.StableEndpoints > 0 || !t.o.Service.Exists || !t.o.Service.Selects) {
+	if stable.Available > 0 && (t.o.Mesh.StableEndpoints > 0 || !t.o.Service.Exists) {
 		return false
 	}
-	if native.Exists && native.Available > 0 && stable.Available == 0 {
+	supplanted := native.TemplateHash != t.status.Canary.TemplateHash || t.stableSupplanted()
+	if native.Exists && native.Available > 0 && stable.Available == 0 && supplanted {
 		t.status.Stable = revisionOf(native)
 		t.setWeight(0)
 		t.say(fmt.Sprintf("version %s takes the place of stable, which has no available pods", native.Hash))
@@ -95,12 +112,19 @@ func (t *turn) frozen() bool {
 	if t.o.Deleting && t.reached(t.phaseDeadline()) {
 		return false
 	}
+	if narrowed := t.o.Service.Narrowed; narrowed != "" && narrowed != t.status.Stable.Hash {
+		t.restored() // it was narrowed to the version whose place this one took
+	}
 	t.degraded = fmt.Sprintf("stable version %s has no ready endpoints; the canary stays until it has", t.status.Stable.Hash)
 	if w.Held && w.TemplateHash != t.status.Canary.TemplateHash {
 		t.do(Op{Kind: OpUnpause, Hash: w.TemplateHash})
 		t.degraded += ", or the newer version is up, which is released without a canary"
 	}
-	t.stall(v1alpha1.ReasonDegraded, t.degraded+"; change the Deployment's template to one that works")
+	remedy := "change the Deployment's template to one that works"
+	if _, message := t.serviceTrouble(); message != "" {
+		remedy = message
+	}
+	t.stall(v1alpha1.ReasonDegraded, t.degraded+"; "+remedy)
 	return true
 }
 

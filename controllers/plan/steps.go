@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
@@ -52,6 +53,11 @@ func (t *turn) target() int32 {
 
 // raise decides a larger weight once the canary has the ready endpoints for it.
 func (t *turn) raise(target int32) {
+	if t.o.Status.Weight.LiveAt == nil && len(t.status.Weight.Lagging) > 0 {
+		t.say(fmt.Sprintf("weight %d is live, without %s", t.status.Weight.Desired, strings.Join(t.status.Weight.Lagging, ", ")))
+		t.due(t.now) // who was left out is persisted before the next weight forgets it
+		return
+	}
 	if !t.readyFor(target) {
 		if t.reached(t.status.Step.Since.Add(t.progressDeadline())) {
 			t.rollBack(fmt.Sprintf("the canary was not ready for weight %d in %s: %s", target, t.progressDeadline(), t.canaryStarting(target)))
@@ -61,7 +67,7 @@ func (t *turn) raise(target int32) {
 		return
 	}
 	// The step before this one was left with a pass; a spec edited since may have moved the steps.
-	if t.status.Release.ExpeditedBy == "" && !t.passOnRecord(0) && !t.passed(t.status.Weight.LiveAt.Time, t.lookFor()) {
+	if t.status.Release.ExpeditedBy == "" && !t.passOnRecord(t.leastLook()) && !t.passed(t.status.Weight.LiveAt.Time, t.lookFor()) {
 		return
 	}
 	t.setWeight(target)
@@ -166,6 +172,17 @@ func display(steps []v1alpha1.Step, index int32) string {
 		name = "approval"
 	}
 	return fmt.Sprintf("%d/%d %s", index+1, n, name)
+}
+
+// leastLook is the shortest look that the spec allows at any weight.
+func (t *turn) leastLook() time.Duration {
+	look := t.lookFor()
+	for _, step := range t.o.Spec.Canary.Steps {
+		if step.Analysis != nil {
+			look = min(look, or(step.Analysis.Duration, look))
+		}
+	}
+	return look
 }
 
 func (t *turn) lookFor() time.Duration  { return or(t.o.Spec.Analysis.Duration, defaultAnalysis) }

@@ -36,7 +36,7 @@ func (t *turn) acknowledge() {
 	if !t.reached(w.DecidedAt.Add(or(t.o.Spec.Deadlines.Acknowledge, defaultAcknowledge))) {
 		return
 	}
-	if !reported && w.Desired > 0 {
+	if !reported && t.raising() {
 		return // nobody can say who lags, so nobody can be left out
 	}
 	t.live(lagging(t.o.Mesh))
@@ -47,11 +47,15 @@ func (t *turn) live(without []string) {
 	w.Live, w.LiveAt, w.Lagging = w.Desired, t.stamped(), without
 }
 
+// raising tells whether the weight being decided brings the canary requests, or prepares for it.
+func (t *turn) raising() bool {
+	return t.status.Phase == v1alpha1.PhaseStarting || t.status.Weight.Desired > 0
+}
+
 // rejected is the text of a proxy's refusal that must end the release: one that comes before canary pods
 // get requests, or more of them. A refusal of an abort must not stop the abort.
 func (t *turn) rejected() string {
-	raising := t.status.Phase == v1alpha1.PhaseStarting || t.status.Weight.Desired > 0
-	if !raising || t.status.Weight.LiveAt != nil || t.o.Mesh.Epoch != t.status.Weight.Epoch || len(t.o.Mesh.Rejected) == 0 {
+	if !t.raising() || t.status.Weight.LiveAt != nil || t.o.Mesh.Epoch != t.status.Weight.Epoch || len(t.o.Mesh.Rejected) == 0 {
 		return ""
 	}
 	proxy := slices.Min(slices.Collect(maps.Keys(t.o.Mesh.Rejected)))
@@ -64,7 +68,7 @@ func lagging(m Mesh) []string {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	if len(names) == 0 {
-		names = []string{"no replica of the operator reported"}
+		names = []string{nobodyReported}
 	}
 	if len(names) > maxLagging {
 		names = append(names[:maxLagging-1:maxLagging-1], fmt.Sprintf("and %d more", len(names)-maxLagging+1))
@@ -72,7 +76,11 @@ func lagging(m Mesh) []string {
 	return names
 }
 
-const maxLagging = 20
+const (
+	maxLagging = 20
+	// nobodyReported stands for all proxies, where an abort went on without word of any.
+	nobodyReported = "all proxies: no replica of the operator reported"
+)
 
 // waiting says for whom a weight waits.
 func (t *turn) waiting() string {

@@ -1,0 +1,160 @@
+package plan
+
+import (
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-mesh/sluice/api/v1alpha1"
+)
+
+// This file is the data plane of the simulation: proxies that take a split late, refuse it or are cut
+// off, and a judge who sees what he sees.
+
+// split is what a proxy has in force. Without names, requests go to all endpoints alike.
+type split struct {
+	epoch          int64
+	stable, canary string
+	weight         int32
+}
+
+// splitOf is what every replica of the operator derives from a Rollout's status.
+func splitOf(s *v1alpha1.RolloutStatus) split {
+	out := split{epoch: s.Weight.Epoch}
+	if !releasing(s.Phase) || s.Stable == nil || s.Canary == nil || s.Stable.Hash == s.Canary.Hash {
+		return out
+	}
+	out.stable, out.canary, out.weight = s.Stable.Hash, s.Canary.Hash, s.Weight.Desired
+	return out
+}
+
+type simProxy struct {
+	name     string
+	inForce  split
+	cut      bool
+	refuses  bool
+	slow     bool
+	rejected int64 // the epoch it refused
+}
+
+// share is the part of a proxy's requests that a revision gets, in percent: no revision without a ready
+// endpoint gets any.
+func (p *simProxy) share(o *objects, hash string, now time.Time) int32 {
+	here := o.endpoints(hash, now)
+	if here == 0 {
+		return 0
+	}
+	s := p.inForce
+	if s.canary == "" {
+		return 1 // some
+	}
+	own, other, otherHash := s.weight, 100-s.weight, s.stable
+	if hash != s.canary {
+		own, other, otherHash = 100-s.weight, s.weight, s.canary
+		if hash != s.stable {
+			return 0
+		}
+	}
+	if other > 0 && o.endpoints(otherHash, now) == 0 {
+		return 100
+	}
+	return own
+}
+
+// push lets the proxies take what is published.
+func (w *world) push() {
+	published := split{}
+	if w.rollout.exists {
+		published = splitOf(&w.rollout.status)
+	}
+	for i := range w.proxies {
+		p := &w.proxies[i]
+		if p.cut || p.inForce == published || published.epoch < p.inForce.epoch {
+			continue
+		}
+		if p.slow && w.rand.IntN(4) > 0 || !p.slow && w.rand.IntN(8) == 0 {
+			continue
+		}
+		if p.refuses && published.canary != "" {
+			p.rejected = published.epoch
+			continue
+		}
+		p.inForce = published
+	}
+}
+
+// report is what the operator learns of the proxies.
+func (w *world) report(s *v1alpha1.RolloutStatus) Mesh {
+	m := Mesh{Epoch: s.Weight.Epoch, Live: true}
+	if w.mute {
+		return Mesh{StableEndpoints: w.endpoints(hashOf(s.Stable), w.now), CanaryEndpoints: w.endpoints(hashOf(s.Canary), w.now)}
+	}
+	want := splitOf(s)
+	for i := range w.proxies {
+		p := &w.proxies[i]
+		if p.inForce == want {
+			continue
+		}
+		m.Live = false
+		m.Pending = append(m.Pending, p.name)
+		if !p.cut && p.rejected == want.epoch {
+			if m.Rejected == nil {
+				m.Rejected = map[string]string{}
+			}
+			m.Rejected[p.name] = "cannot parse"
+		}
+	}
+	m.StableEndpoints, m.CanaryEndpoints = w.endpoints(hashOf(s.Stable), w.now), w.endpoints(hashOf(s.Canary), w.now)
+	return m
+}
+
+func hashOf(r *v1alpha1.Revision) string {
+	if r == nil {
+		return ""
+	}
+	return r.Hash
+}
+
+// look lets the judge look once, if he was asked to.
+func (w *world) look() {
+	s := &w.rollout.status
+	if !w.asked || s.Weight.Desired == 0 || s.Canary == nil {
+		return
+	}
+	if w.prometheusAway {
+		if w.rand.IntN(2) == 0 {
+			w.pronounce(v1alpha1.VerdictInconclusive)
+		}
+		return // what was said last grows old
+	}
+	n := w.natures[s.Canary.TemplateHash]
+	looked := s.Weight.LiveAt != nil && w.now.Sub(s.Weight.LiveAt.Time) >= LookFor(w.rollout.spec, *s)
+	switch {
+	case n.bad && w.rand.IntN(3) == 0:
+		w.pronounce(v1alpha1.VerdictFail)
+	case n.bad:
+		w.pronounce(v1alpha1.VerdictInconclusive)
+	case looked, w.rand.IntN(40) == 0: // now and then hasty
+		w.pronounce(v1alpha1.VerdictPass)
+	default:
+		w.pronounce(v1alpha1.VerdictInconclusive)
+	}
+}
+
+func (w *world) pronounce(outcome v1alpha1.VerdictOutcome) {
+	s := &w.rollout.status
+	v := v1alpha1.Verdict{
+		Outcome: outcome, Reason: "as seen", Weight: s.Weight.Desired, Epoch: s.Weight.Epoch,
+		At: metav1.NewMicroTime(w.now.Truncate(time.Microsecond)),
+	}
+	w.verdict = &v
+	if outcome == v1alpha1.VerdictPass {
+		w.passes = append(w.passes, v)
+	}
+}
+
+// namedLagging tells whether a proxy was named as left out.
+func namedLagging(s *v1alpha1.RolloutStatus, proxy string) bool {
+	return slices.Contains(s.Weight.Lagging, proxy) || slices.Contains(s.Weight.Lagging, nobodyReported)
+}
