@@ -1,0 +1,331 @@
+package prometheus_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sluice-mesh/sluice/analysis"
+	"github.com/sluice-mesh/sluice/analysis/prometheus"
+)
+
+var _ analysis.Sampler = (*prometheus.Sampler)(nil)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	since   = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	subject = analysis.Subject{Namespace: "shop", Service: "cart", Stable: "old", Canary: "new", Weight: 10, Since: since}
+)
+
+// matrix is an answer with one series per labels, of which a scrape a second has the values.
+func matrix(series map[string][]string) string {
+	var streams []string
+	for labels, values := range series {
+		metric := map[string]string{"reporter": "source", "instance": "10.0.0.1:15020"}
+		for _, pair := range strings.Fields(labels) {
+			name, value, _ := strings.Cut(pair, "=")
+			metric[name] = value
+		}
+		var samples []string
+		for i, value := range values {
+			samples = append(samples, fmt.Sprintf(`[%d,%q]`, since.Unix()+int64(i), value))
+		}
+		encoded, _ := json.Marshal(metric)
+		streams = append(streams, fmt.Sprintf(`{"metric":%s,"values":[%s]}`, encoded, strings.Join(samples, ",")))
+	}
+	return answer(`{"resultType":"matrix","result":[` + strings.Join(streams, ",") + `]}`)
+}
+
+func answer(data string) string { return `{"status":"success","data":` + data + `}` }
+
+const (
+	begun = "__name__=sluice_requests_started_total revision=new"
+	over  = "__name__=sluice_requests_total code=200 revision=new"
+)
+
+// serve runs a server that says the same to every query, and makes a Sampler for it.
+func serve(t *testing.T, handler http.HandlerFunc, change func(*prometheus.Options)) *prometheus.Sampler {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	transport := &http.Transport{}
+	t.Cleanup(func() { transport.CloseIdleConnections(); server.Close() })
+	options := prometheus.Options{
+		Address: server.URL, RoundTripper: transport, Timeout: 2 * time.Second,
+		Now: func() time.Time { return since.Add(4 * time.Second) },
+	}
+	if change != nil {
+		change(&options)
+	}
+	sampler, err := prometheus.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sampler
+}
+
+func TestAnswers(t *testing.T) {
+	tests := map[string]struct {
+		status      int
+		body        string
+		err, doubt  string // beginnings
+		answered    uint64
+		newestAfter time.Duration
+	}{
+		"counts":               {body: matrix(map[string][]string{begun: {"0", "5", "9"}, over: {"0", "5", "8"}}), answered: 8, newestAfter: 2 * time.Second},
+		"nothing":              {body: matrix(nil)},
+		"not a number":         {body: matrix(map[string][]string{over: {"0", "NaN"}}), doubt: "a counter of 10.0.0.1:15020 has the value NaN"},
+		"infinite":             {body: matrix(map[string][]string{over: {"0", "+Inf"}}), doubt: "a counter of"},
+		"twice":                {body: matrix(map[string][]string{over: {"0", "1"}, over + " replica=b": {"0", "1"}}), doubt: "10.0.0.1:15020 is there twice"},
+		"what was not asked":   {body: matrix(map[string][]string{"__name__=up revision=new": {"1"}}), doubt: "a series \"up\""},
+		"no JSON":              {body: "<html>502</html>", err: "query prometheus: bad_response: "},
+		"half a JSON":          {body: `{"status":"success","data":{"resultType":"matrix","result":[{`, err: "query prometheus: bad_response: "},
+		"empty":                {body: "", err: "query prometheus: bad_response: "},
+		"a vector":             {body: answer(`{"resultType":"vector","result":[]}`), err: "query prometheus: the answer is not a list of raw samples"},
+		"a scalar":             {body: answer(`{"resultType":"scalar","result":[1,"1"]}`), err: "query prometheus: the answer is not a list of raw samples"},
+		"no type":              {body: answer(`{}`), err: "query prometheus: bad_response: "},
+		"null":                 {body: answer(`null`), err: "query prometheus: the answer is not a list of raw samples"},
+		"a value that is none": {body: matrix(map[string][]string{over: {"many"}}), err: "query prometheus: bad_response: "},
+		"cut short":            {body: `{"status":"success","warnings":["results truncated due to limit"],"data":{"resultType":"matrix","result":[]}}`, err: "query prometheus: the answer is not complete: results truncated due to limit"},
+		"an error":             {body: `{"status":"error","errorType":"timeout","error":"query timed out"}`, err: "query prometheus: timeout: query timed out"},
+		"refused":              {status: 401, body: "who are you?", err: "query prometheus: client_error: client error: 401"},
+		"down":                 {status: 503, body: "sorry", err: "query prometheus: server_error: server error: 503"},
+		"sent elsewhere":       {status: 302, body: "", err: "query prometheus: bad_response: bad response code 302"},
+		"huge":                 {body: strings.Repeat(" ", 1<<20) + matrix(nil), err: "query prometheus: the response is too large"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			sampler := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", "http://127.0.0.1:1/?token=secret")
+				if test.status != 0 {
+					w.WriteHeader(test.status)
+				}
+				_, _ = io.WriteString(w, test.body)
+			}, func(o *prometheus.Options) { o.MaxBytes = 1 << 16 })
+			got, err := sampler.Sample(t.Context(), subject)
+			switch {
+			case test.err != "":
+				if err == nil || !strings.HasPrefix(err.Error(), test.err) || strings.Contains(err.Error(), "\n") {
+					t.Fatalf("got %v, want %s", err, test.err)
+				}
+				return
+			case err != nil:
+				t.Fatal(err)
+			case test.doubt == "" && got.Doubt != "" || !strings.HasPrefix(got.Doubt, test.doubt):
+				t.Fatalf("doubt %q, want %q", got.Doubt, test.doubt)
+			case test.doubt != "":
+				if got.Canary != (analysis.Tally{}) {
+					t.Errorf("doubtful counts are told: %+v", got.Canary)
+				}
+				return
+			}
+			if got.Canary.Answered != test.answered {
+				t.Errorf("%d answered, want %d", got.Canary.Answered, test.answered)
+			}
+			if test.newestAfter > 0 && !got.Newest.Equal(since.Add(test.newestAfter)) || test.newestAfter == 0 && !got.Newest.IsZero() {
+				t.Errorf("newest %v", got.Newest)
+			}
+		})
+	}
+}
+
+func TestTooManySeries(t *testing.T) {
+	sampler := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if got := r.FormValue("limit"); got != "1" {
+			t.Errorf("limit %q, want 1", got)
+		}
+		_, _ = io.WriteString(w, matrix(map[string][]string{begun: {"0"}, over: {"0"}}))
+	}, func(o *prometheus.Options) { o.MaxSeries = 1 })
+	if _, err := sampler.Sample(t.Context(), subject); err == nil || err.Error() != "query prometheus: more than 1 series" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A response that is too large is asked for again in smaller pieces.
+func TestLargeResponsesComeInPieces(t *testing.T) {
+	var ranges []string
+	sampler := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		query := r.FormValue("query")
+		length, err := time.ParseDuration(strings.TrimSuffix(query[strings.LastIndex(query, "[")+1:], "]"))
+		if err != nil {
+			t.Error(err)
+		}
+		ranges = append(ranges, length.String())
+		padding := ""
+		if length > time.Minute {
+			padding = strings.Repeat(" ", 1<<17)
+		}
+		_, _ = io.WriteString(w, padding+matrix(nil))
+	}, func(o *prometheus.Options) { o.MaxBytes = 1 << 16 })
+	if _, err := sampler.Sample(t.Context(), subject); err != nil {
+		t.Fatal(err)
+	}
+	// Two minutes before and four seconds since, and the lead.
+	if got, want := strings.Join(ranges, " "), "2m34s 1m17s 38.5s 38.5s 38.5s 38.5s"; got != want {
+		t.Errorf("asked for %s, want %s", got, want)
+	}
+}
+
+func TestASlowServerIsGivenUp(t *testing.T) {
+	release := make(chan struct{})
+	sampler := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		<-release
+	}, func(o *prometheus.Options) { o.Timeout = 50 * time.Millisecond })
+	defer close(release)
+	_, err := sampler.Sample(t.Context(), subject)
+	if !errors.Is(err, context.DeadlineExceeded) || err.Error() != "query prometheus: no answer in time: context deadline exceeded" {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := sampler.Sample(ctx, subject); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want canceled", err)
+	}
+}
+
+type bearer struct{ next http.RoundTripper }
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer s3cret")
+	return b.next.RoundTrip(r)
+}
+
+func TestErrorsTellNoSecrets(t *testing.T) {
+	for _, address := range []string{
+		"http://me:s3cret@127.0.0.1:1", "http://127.0.0.1:1?token=s3cret", "http://127.0.0.1:1#s3cret", "http://s3cret\x7f", "s3cret", "ftp://s3cret", "http://",
+	} {
+		if _, err := prometheus.New(prometheus.Options{Address: address}); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("address %q: %v", address, err)
+		}
+	}
+	// Nobody listens, a server that shuts the door, and one that sends us on with what we brought.
+	var seen []string
+	sampler := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, r.Header.Get("Authorization"))
+		w.Header().Set("Location", "/elsewhere?"+r.Header.Get("Authorization"))
+		w.WriteHeader(307)
+		_, _ = io.WriteString(w, r.Header.Get("Authorization"))
+	}, func(o *prometheus.Options) { o.RoundTripper = bearer{o.RoundTripper} })
+	_, err := sampler.Sample(t.Context(), subject)
+	if err == nil || strings.Contains(err.Error(), "s3cret") || len(seen) != 1 || seen[0] != "Bearer s3cret" {
+		t.Errorf("got %v after %v", err, seen)
+	}
+	nobody, err := prometheus.New(prometheus.Options{Address: "http://127.0.0.1:1/s3cret", Now: func() time.Time { return since }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nobody.Sample(t.Context(), subject); err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSubjectsThatAreNone(t *testing.T) {
+	sampler := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("asked") }, nil)
+	for name, change := range map[string]func(*analysis.Subject){
+		"no service":   func(s *analysis.Subject) { s.Service = "" },
+		"no namespace": func(s *analysis.Subject) { s.Namespace = "" },
+		"no canary":    func(s *analysis.Subject) { s.Canary = "" },
+		"one revision": func(s *analysis.Subject) { s.Canary = s.Stable },
+		"no time":      func(s *analysis.Subject) { s.Since = time.Time{} },
+	} {
+		s := subject
+		change(&s)
+		if _, err := sampler.Sample(t.Context(), s); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// A source that has gone silent holds up a pass only while it exists.
+func TestSilentSources(t *testing.T) {
+	streams := map[string][]string{
+		begun: {"0", "1", "2", "3", "4", "5", "6"}, over: {"0", "1", "2", "3", "4", "5", "6"},
+		begun + " instance=b": {"0", "1"}, over + " instance=b": {"0", "1"},
+	}
+	for name, test := range map[string]struct {
+		up        string
+		unscraped int
+	}{
+		"cannot be scraped": {answer(`{"resultType":"vector","result":[{"metric":{"instance":"b"},"value":[1,"0"]}]}`), 1},
+		"is gone":           {answer(`{"resultType":"vector","result":[]}`), 0},
+		"nobody knows":      {`{"status":"error","errorType":"execution","error":"no"}`, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sampler := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				switch query := r.FormValue("query"); {
+				case !strings.HasPrefix(query, "up"):
+					_, _ = io.WriteString(w, matrix(streams))
+				case query != `up{instance=~"b"} == 0`:
+					t.Errorf("asked %s", query)
+				default:
+					_, _ = io.WriteString(w, test.up)
+				}
+			}, nil)
+			got, err := sampler.Sample(t.Context(), subject)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Unscraped != test.unscraped || got.Sources != 2 || got.Canary.Answered != 7 {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+// canned answers every request with the same bytes.
+type canned []byte
+
+func (c canned) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(string(c))), Request: r}, nil
+}
+
+// Whatever a server answers: no panic, counts that do not contradict themselves, and no pass of a canary
+// that is not seen to be good.
+func FuzzSample(f *testing.F) {
+	f.Add([]byte(matrix(map[string][]string{begun: {"0", "5", "9"}, over: {"0", "5", "8"}})))
+	f.Add([]byte(matrix(map[string][]string{
+		over: {"0", "100", "200"}, "__name__=sluice_requests_total code=499 revision=new": {"0", "5"},
+		"__name__=sluice_request_duration_seconds_bucket le=0.25 code=4xx revision=new": {"0", "2"},
+		"__name__=sluice_request_duration_seconds_bucket le=+Inf code=4xx revision=new": {"0", "5"},
+	})))
+	f.Add([]byte(answer(`["0.25","+Inf"]`)))
+	f.Add([]byte(`{"status":"success","warnings":["x"],"data":{"resultType":"matrix","result":[null]}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		sampler, err := prometheus.New(prometheus.Options{
+			Address: "http://prometheus", RoundTripper: canned(body), Now: func() time.Time { return since.Add(4 * time.Second) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := subject
+		asked.Slow = 250 * time.Millisecond
+		for range 2 {
+			got, err := sampler.Sample(t.Context(), asked)
+			if err != nil {
+				continue
+			}
+			for _, tally := range []analysis.Tally{got.Canary, got.Stable} {
+				if tally.Failed > tally.Answered || tally.Slow > tally.Answered-tally.Failed ||
+					tally.Overdue > tally.Unfinished || tally.Unfinished > tally.Started {
+					t.Fatalf("%+v", tally)
+				}
+			}
+			criteria := analysis.Criteria{SuccessRate: .99, MinRequests: 1}
+			verdict := analysis.Judge(asked, criteria, got, since.Add(4*time.Second))
+			if verdict.Outcome == analysis.Pass && (got.Doubt != "" || got.Canary.Answered == 0 || got.Newest.IsZero()) {
+				t.Fatalf("passed: %+v", got)
+			}
+		}
+	})
+}
