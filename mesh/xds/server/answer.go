@@ -33,8 +33,12 @@ func (t *stream) answerOne(sub *subscription) {
 		return
 	}
 	content, held := t.news(sub)
-	// Who asks for everything is told at first even that there is nothing.
-	greet := sub.initial && !held && (sub.wildcard || !t.delta && fullState(sub.typeURL))
+	// Who asks for everything is told everything at first, so that it can tell a mesh from a part of one,
+	// even that there is nothing.
+	if sub.initial && sub.wildcard && held {
+		return
+	}
+	greet := sub.initial && (sub.wildcard || !t.delta && fullState(sub.typeURL))
 	if len(content) == 0 && !greet {
 		return
 	}
