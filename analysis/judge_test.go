@@ -39,7 +39,7 @@ func TestJudge(t *testing.T) {
 	}{
 		"passes at the end": {
 			after: time.Minute, outcome: analysis.Pass,
-			reason: "canary success rate 99.6 % (4 bad of 1000 requests) and latency p99 is within 250ms (7 of 1000 requests were bad (4 failed, 3 slower than 250ms, 0 unfinished after it)) after 1m",
+			reason: "canary success rate 99.6 % (4 bad of 1000 requests) and latency p99 within 250ms (7 bad of 1000 requests: 4 failed, 3 slower than 250ms, 0 unfinished after it) after 1m",
 		},
 		"not before the end": {
 			after: 12 * time.Second, outcome: analysis.Inconclusive,
@@ -82,7 +82,7 @@ func TestJudge(t *testing.T) {
 		"slow": {
 			after: 30 * time.Second, outcome: analysis.Fail,
 			change: func(w world) { w.counts.Canary.Slow, w.counts.Canary.Overdue = 60, 5 },
-			reason: "canary latency p99 is above 250ms: 69 of 1005 requests were bad (4 failed, 60 slower than 250ms, 5 unfinished after it), where 1 % may be (p < 0.0001 after 30 s; stable 0.6 % bad)",
+			reason: "canary latency p99 is above 250ms: 69 bad of 1005 requests (4 failed, 60 slower than 250ms, 5 unfinished after it), where 1 % may be (p < 0.0001 after 30 s; stable 0.6 % bad)",
 		},
 		"failing fast does not look quick": {
 			after: 30 * time.Second, outcome: analysis.Fail,
@@ -90,12 +90,12 @@ func TestJudge(t *testing.T) {
 				w.criteria.SuccessRate = .9
 				w.counts.Canary.Failed, w.counts.Canary.Slow = 60, 0
 			},
-			reason: "canary latency p99 is above 250ms: 60 of 1000 requests were bad (60 failed…",
+			reason: "canary latency p99 is above 250ms: 60 bad of 1000 requests (60 failed…",
 		},
 		"hangs": {
 			after: 3 * time.Second, outcome: analysis.Fail,
 			change: func(w world) { w.counts.Canary = analysis.Tally{Started: 60, Unfinished: 60, Overdue: 55} },
-			reason: "canary latency p99 is above 250ms: 55 of 55 requests were bad (0 failed, 0 slower than 250ms, 55 unfinished after it), where 1 % may be…",
+			reason: "canary latency p99 is above 250ms: 55 bad of 55 requests (0 failed, 0 slower than 250ms, 55 unfinished after it), where 1 % may be…",
 		},
 		"hangs, and latency is not judged": {
 			after: 13 * time.Second, outcome: analysis.Fail,

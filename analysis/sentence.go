@@ -11,7 +11,7 @@ import (
 // fails is the clause that says how a criterion is not met.
 func (t trial) fails() string {
 	if t.latency > 0 {
-		return fmt.Sprintf("canary latency p99 is above %v: %s, where 1 %% may be", t.latency, t.parts())
+		return fmt.Sprintf("canary latency p99 is above %v: %d bad of %d requests (%s), where 1 %% may be", t.latency, t.bad, t.of, t.parts())
 	}
 	return fmt.Sprintf("%s is below %s", t.rate(), percent(1-t.allowed, -1))
 }
@@ -19,7 +19,7 @@ func (t trial) fails() string {
 // stands is the clause that says how a criterion stands.
 func (t trial) stands() string {
 	if t.latency > 0 {
-		return fmt.Sprintf("latency p99 is within %v (%s)", t.boundary, t.parts())
+		return fmt.Sprintf("latency p99 within %v (%d bad of %d requests: %s)", t.boundary, t.bad, t.of, t.parts())
 	}
 	return t.rate()
 }
@@ -37,8 +37,7 @@ func (t trial) rate() string {
 }
 
 func (t trial) parts() string {
-	return fmt.Sprintf("%d of %d requests were bad (%d failed, %d slower than %v, %d unfinished after it)",
-		t.bad, t.of, t.failed, t.slow, t.boundary, t.overdue)
+	return fmt.Sprintf("%d failed, %d slower than %v, %d unfinished after it", t.failed, t.slow, t.boundary, t.overdue)
 }
 
 // beside says how stable does, for people to compare.

@@ -1,0 +1,341 @@
+package prometheus_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	registry "github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sluice-mesh/sluice/analysis"
+	"github.com/sluice-mesh/sluice/analysis/prometheus"
+	"github.com/sluice-mesh/sluice/mesh/proxy/telemetry"
+)
+
+// These tests run a real Prometheus, which scrapes the proxies' own recorder.
+
+// binary finds the Prometheus that `make build/bin/prometheus` builds.
+func binary(t *testing.T) string {
+	t.Helper()
+	path, named := os.LookupEnv("SLUICE_PROMETHEUS")
+	if !named {
+		path = filepath.Join("..", "..", "build", "bin", "prometheus")
+	}
+	if _, err := os.Stat(path); err != nil {
+		if named && os.Getenv("CI") != "" {
+			t.Fatalf("no Prometheus: %v", err)
+		}
+		t.Skipf("no Prometheus to test against (make build/bin/prometheus, or set SLUICE_PROMETHEUS): %v", err)
+	}
+	return path
+}
+
+// proxy is a source of requests: a recorder as the proxies have it, served to be scraped.
+type proxy struct {
+	server   *httptest.Server
+	pod      string
+	recorder atomic.Pointer[telemetry.Recorder]
+	handler  atomic.Pointer[http.Handler]
+}
+
+func newProxy(t *testing.T, pod string) *proxy {
+	t.Helper()
+	p := &proxy{pod: pod}
+	p.restart()
+	p.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*p.handler.Load()).ServeHTTP(w, r) }))
+	t.Cleanup(p.server.Close)
+	return p
+}
+
+// restart begins anew with all counters at zero.
+func (p *proxy) restart() {
+	r := registry.NewRegistry()
+	p.recorder.Store(telemetry.New(r))
+	handler := promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+	p.handler.Store(&handler)
+	p.series("new", 10)
+	p.series("old", 10)
+	p.series("old", 0)
+}
+
+// series are those of a revision at a weight.
+func (p *proxy) series(revision string, weight int) *telemetry.Series {
+	return p.recorder.Load().Series(telemetry.Key{
+		Reporter: telemetry.Source, Source: "load", SourceNamespace: "shop", Service: "cart", Namespace: "shop",
+		Revision: revision, Weight: fmt.Sprint(weight), Protocol: "http",
+	})
+}
+
+// requests counts n requests that ended with a code after d.
+func (p *proxy) requests(revision string, n, code int, d time.Duration) {
+	s := p.series(revision, 10)
+	for range n {
+		s.Begin()
+		s.End(code, d)
+	}
+}
+
+// start runs a Prometheus that scrapes the proxies, and waits until it listens.
+func start(t *testing.T, interval time.Duration, proxies ...*proxy) (address string) {
+	t.Helper()
+	path, dir := binary(t), t.TempDir()
+	config := fmt.Sprintf("global: {scrape_interval: %s, scrape_timeout: %s, scrape_native_histograms: true, always_scrape_classic_histograms: true}\nscrape_configs:\n- job_name: pods\n  honor_labels: true\n  static_configs:\n",
+		interval, interval)
+	for _, p := range proxies {
+		config += fmt.Sprintf("  - {targets: [%q], labels: {pod: %q, namespace: elsewhere}}\n", strings.TrimPrefix(p.server.URL, "http://"), p.pod)
+	}
+	file := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(path, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), //nolint:gosec // built by us
+		"--web.listen-address=127.0.0.1:0", "--log.level=info")
+	reader, writer := io.Pipe()
+	command.Stdout, command.Stderr = writer, writer
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	listens, read := make(chan string, 1), make(chan struct{})
+	var log strings.Builder
+	go func() {
+		defer close(read)
+		pattern := regexp.MustCompile(`msg="Listening on".* address=(\S+)`)
+		for lines := bufio.NewScanner(reader); lines.Scan(); {
+			fmt.Fprintln(&log, lines.Text())
+			if found := pattern.FindStringSubmatch(lines.Text()); found != nil {
+				listens <- found[1]
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		_ = writer.Close()
+		<-read
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	select {
+	case at := <-listens:
+		return "http://" + at
+	case <-time.After(30 * time.Second):
+		t.Fatal("Prometheus does not listen")
+		return ""
+	}
+}
+
+// connect makes a Sampler whose connections end with the test.
+func connect(t *testing.T, address string) *prometheus.Sampler {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	sampler, err := prometheus.New(prometheus.Options{Address: address, RoundTripper: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sampler
+}
+
+// until samples every 50 ms until the counts are as wanted.
+func until(t *testing.T, sampler analysis.Sampler, subject analysis.Subject, what string, wanted func(analysis.Counts) bool) analysis.Counts {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		counts, err := sampler.Sample(ctx, subject)
+		if err == nil && wanted(counts) {
+			return counts
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("wait until %s: last %+v, %v", what, counts, err)
+		case <-ticker.C:
+		}
+	}
+}
+
+func TestCountsAreWhatTheSourcesDid(t *testing.T) {
+	t.Parallel() // a Prometheus takes its first targets after five seconds
+	first, second := newProxy(t, "load-1"), newProxy(t, "load-2")
+	// An earlier attempt of the same release, and another weight: neither may count.
+	first.requests("new", 400, 503, time.Millisecond)
+	first.requests("old", 4000, 200, time.Millisecond)
+	for range 100 {
+		s := first.series("old", 0)
+		s.Begin()
+		s.End(500, time.Second)
+	}
+	sampler := connect(t, start(t, 200*time.Millisecond, first, second))
+	before := subject
+	before.Since, before.Slow = time.Now().Add(-time.Hour), 240*time.Millisecond
+	until(t, sampler, before, "the earlier attempt is scraped at both", func(c analysis.Counts) bool {
+		return c.Canary.Failed == 400 && c.Stable.Answered == 4000 && c.Sources == 2
+	})
+
+	asked := before
+	asked.Since = time.Now()
+	looks := until(t, sampler, asked, "two scrapes are made since", func(c analysis.Counts) bool {
+		return c.Newest.Sub(asked.Since) > 200*time.Millisecond && c.Interval > 0
+	})
+	if looks.Canary != (analysis.Tally{}) || looks.Stable != (analysis.Tally{}) {
+		t.Fatalf("what was before counts: %+v", looks)
+	}
+	if looks.Boundary != 250*time.Millisecond || looks.Patience != 250*time.Millisecond {
+		t.Errorf("bound %v, patience %v, want 250ms", looks.Boundary, looks.Patience)
+	}
+
+	first.requests("new", 50, 200, 10*time.Millisecond)
+	first.requests("new", 7, 500, 10*time.Millisecond)
+	first.requests("new", 3, 0, time.Second)
+	first.requests("new", 5, 200, 300*time.Millisecond)
+	first.requests("new", 2, 499, 300*time.Millisecond)
+	first.requests("new", 4, 499, 10*time.Millisecond)
+	second.requests("new", 40, 200, 240*time.Millisecond)
+	second.requests("new", 1, 404, 10*time.Millisecond)
+	second.requests("old", 900, 200, 10*time.Millisecond)
+	for range 6 {
+		second.series("new", 10).Begin() // and no end
+	}
+	want := analysis.Tally{Started: 118, Answered: 108, Failed: 10, Slow: 7, Cancelled: 4, Unfinished: 6, Overdue: 6}
+	got := until(t, sampler, asked, "all is scraped and old enough", func(c analysis.Counts) bool {
+		return c.Canary.Started == want.Started && c.Stable.Answered == 900 && c.Canary.Overdue > 0
+	})
+	if diff := cmp.Diff(want, got.Canary); diff != "" {
+		t.Errorf("canary (-want +got):\n%s", diff)
+	}
+
+	// The second source restarts: what it counted stays, its requests under way are gone, and at most the
+	// interval of the restart is lost, for both revisions.
+	second.restart()
+	until(t, sampler, asked, "the restart is seen", func(c analysis.Counts) bool { return c.Dropped == 1 })
+	second.requests("new", 10, 200, 10*time.Millisecond)
+	second.requests("old", 90, 200, 10*time.Millisecond)
+	want = analysis.Tally{Started: 128, Answered: 118, Failed: 10, Slow: 7, Cancelled: 4}
+	got = until(t, sampler, asked, "requests after the restart are seen", func(c analysis.Counts) bool { return c.Stable.Answered == 990 })
+	if diff := cmp.Diff(want, got.Canary); diff != "" {
+		t.Errorf("canary after the restart (-want +got):\n%s", diff)
+	}
+	if got.Interval < 150*time.Millisecond || got.Interval > time.Second || got.Sources != 2 || got.Doubt != "" { // a busy machine misses scrapes
+		t.Errorf("got %+v", got)
+	}
+
+	// A source that cannot be scraped any more is missed.
+	second.server.Close()
+	until(t, sampler, asked, "the silent source is missed", func(c analysis.Counts) bool { return c.Unscraped == 1 })
+}
+
+// A fresh Sampler, as after a restart of the operator, comes to the counts of one that was there all the time.
+func TestAFreshSamplerCountsTheSame(t *testing.T) {
+	t.Parallel() // a Prometheus takes its first targets after five seconds
+	p := newProxy(t, "load-1")
+	address := start(t, 200*time.Millisecond, p)
+	asked := subject
+	asked.Since, asked.Slow = time.Now(), 100*time.Millisecond
+	steady := connect(t, address)
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a simulation
+	var last analysis.Counts
+	for round := range 10 {
+		if round == 5 {
+			p.restart()
+		}
+		p.requests("new", 1+random.IntN(20), 200+100*random.IntN(4), time.Duration(random.IntN(200))*time.Millisecond)
+		p.requests("old", 100+random.IntN(20), 200, time.Duration(random.IntN(200))*time.Millisecond)
+		seen := last.Newest
+		last = until(t, steady, asked, "another scrape is made", func(c analysis.Counts) bool { return c.Newest.After(seen) })
+	}
+	if last.Dropped != 1 || last.Canary.Answered == 0 {
+		t.Fatalf("nothing to compare: %+v", last)
+	}
+	// Both may see a scrape more than the other; with no more requests the tallies stand still.
+	last = until(t, steady, asked, "another scrape is made", func(c analysis.Counts) bool { return c.Newest.After(last.Newest) })
+	fresh, err := connect(t, address).Sample(t.Context(), asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fresh.Canary != last.Canary || fresh.Stable != last.Stable || fresh.Dropped != last.Dropped {
+		t.Errorf("fresh  %+v\nsteady %+v", fresh, last)
+	}
+}
+
+// A canary that fails half of its requests, at a weight of 10 % and 200 requests a second, scraped every
+// second: 10 bad responses a second. The verdict must come with the first scrape that shows it.
+func TestABrokenCanaryIsFoundOut(t *testing.T) {
+	t.Parallel() // a Prometheus takes its first targets after five seconds
+	p := newProxy(t, "load-1")
+	sampler := connect(t, start(t, time.Second, p))
+	asked := subject
+	asked.Since = time.Now()
+	criteria := analysis.Criteria{SuccessRate: .99, LatencyP99: 250 * time.Millisecond, MinRequests: 50, Duration: time.Minute}
+	until(t, sampler, asked, "the proxy is scraped", func(c analysis.Counts) bool { return !c.Newest.IsZero() })
+
+	ctx, stop := context.WithCancel(t.Context())
+	var bad atomic.Int64
+	var began time.Time
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		ticker := time.NewTicker(5 * time.Millisecond)
+		defer ticker.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			switch {
+			case n%20 == 0:
+				if bad.Add(1) == 1 {
+					began = time.Now()
+				}
+				p.requests("new", 1, 503, time.Millisecond)
+			case n%10 == 0:
+				p.requests("new", 1, 200, time.Millisecond)
+			default:
+				p.requests("old", 1, 200, time.Millisecond)
+			}
+		}
+	}()
+	looker := analysis.Looker{Sampler: sampler, Now: time.Now}
+	looks := time.NewTicker(250 * time.Millisecond)
+	defer looks.Stop()
+	var verdict analysis.Verdict
+	for verdict.Outcome != analysis.Fail {
+		var err error
+		if verdict, err = looker.Look(t.Context(), asked, criteria); err != nil {
+			t.Fatal(err)
+		}
+		if verdict.Outcome == analysis.Pass {
+			t.Fatal(verdict.Reason)
+		}
+		if time.Since(asked.Since) > 20*time.Second {
+			t.Fatal("no verdict in time: " + verdict.Reason)
+		}
+		if verdict.Outcome != analysis.Fail {
+			<-looks.C
+		}
+	}
+	stop()
+	<-over
+	t.Logf("failed %v after the first bad response, after %d bad responses: %s", time.Since(began).Round(time.Millisecond), bad.Load(), verdict.Reason)
+	// A scrape is at most a second away and may show too few; the second one decides.
+	if bad.Load() > 25 {
+		t.Errorf("%d bad responses until the verdict, want at most 25", bad.Load())
+	}
+}
