@@ -142,6 +142,10 @@ func (x *exchange) try(r *http.Request, number int, body *replay, hop hop) (*htt
 	} else {
 		delete(r.Header, intendedHeader)
 	}
+	if _, keyed := r.Header["Idempotency-Key"]; !keyed && (r.Method == http.MethodPut || r.Method == http.MethodDelete) {
+		// Tells http.Transport, and nobody else, that these may be repeated too (RFC 9110, 9.2.2).
+		r.Header["Idempotency-Key"] = nil
+	}
 	if body != nil {
 		r.Body = body.reader()
 		r.GetBody = body.again

@@ -53,6 +53,7 @@ func rewrite(r *httputil.ProxyRequest) {
 	}
 	r.Out.Header.Del(intendedHeader)
 	r.Out.Host = r.In.Host
+	r.Out.Trailer = r.In.Trailer // filled in at the end of the body
 	r.Out.URL = target(r.In)
 }
 

@@ -78,6 +78,8 @@ func straight(dst netip.AddrPort, transport http.RoundTripper) func([]*table.End
 }
 
 func serve(forwarder *httputil.ReverseProxy, x *exchange) {
+	// Caller and application may talk in both directions at once.
+	_ = http.NewResponseController(x.w).EnableFullDuplex() // net/http's HTTP/1.x always can
 	x.begin()
 	defer x.finish() // also when the response breaks off, which is a panic to net/http
 	forwarder.ServeHTTP(x.w, x.r.WithContext(context.WithValue(x.r.Context(), exchangeKey{}, x)))
