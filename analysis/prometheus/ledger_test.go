@@ -140,6 +140,13 @@ func TestLedger(t *testing.T) {
 			canary: tally{Started: 60, Unfinished: 60, Overdue: 40},
 			stable: tally{Started: 540, Answered: 537, Unfinished: 3},
 		},
+		"what was under way at a source that is gone is not": {
+			matrix: model.Matrix{
+				line("is=started revision=new", 0, 0, 20),
+				line("is=started revision=new instance=b", 0, 0, 1, 2, 3, 4, 5, 6),
+			},
+			canary: tally{Started: 26, Unfinished: 6, Overdue: 5},
+		},
 		"connections that stay open are not unfinished": {
 			matrix: model.Matrix{
 				line("is=started revision=new protocol=tcp", 0, 0, 20, 40),

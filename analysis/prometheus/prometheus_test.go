@@ -214,7 +214,7 @@ func TestErrorsTellNoSecrets(t *testing.T) {
 	sampler := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		seen = append(seen, r.Header.Get("Authorization"))
 		w.Header().Set("Location", "/elsewhere?"+r.Header.Get("Authorization"))
-		w.WriteHeader(307)
+		w.WriteHeader(http.StatusTemporaryRedirect)
 		_, _ = io.WriteString(w, r.Header.Get("Authorization"))
 	}, func(o *prometheus.Options) { o.RoundTripper = bearer{o.RoundTripper} })
 	_, err := sampler.Sample(t.Context(), subject)
@@ -287,7 +287,7 @@ func TestSilentSources(t *testing.T) {
 type canned []byte
 
 func (c canned) RoundTrip(r *http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(string(c))), Request: r}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(string(c))), Request: r}, nil
 }
 
 // Whatever a server answers: no panic, counts that do not contradict themselves, and no pass of a canary

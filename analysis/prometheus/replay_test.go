@@ -95,7 +95,7 @@ func (r *replay) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		body = answer(`{"resultType":"matrix","result":[` + strings.Join(streams, ",") + `]}`)
 	}
-	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: request}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: request}, nil
 }
 
 // judged plays 200 requests a second, a tenth of them to the canary, with a scrape every second and a look
