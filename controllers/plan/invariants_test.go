@@ -335,6 +335,9 @@ func (c *watcher) ended(w *world) {
 	if w.rollout.deleting {
 		w.broken(7, "the Rollout is still being deleted, in phase %s: %s", s.Phase, s.Message)
 	}
+	if s.Phase == v1alpha1.PhaseRollingBack && frozen(s) && w.natures[d.template].never {
+		return // nothing but the canary can serve, and only a person can change that
+	}
 	if releasing(s.Phase) {
 		w.broken(7, "the run does not end: phase %s, %s", s.Phase, s.Message)
 		return

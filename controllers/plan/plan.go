@@ -36,6 +36,10 @@ type Observed struct {
 	// there before, or one that the Deployment controller made while no hold was in force. It is what
 	// the Deployment controller takes as its new one.
 	Native ReplicaSet
+	// Running is, of the ReplicaSets that the Deployment owns with spec.replicas above zero, other than
+	// Stable and other than a canary that was handed over, the one with most available pods: what runs
+	// when a Deployment was not held. Often the zero value, sometimes the same as Native.
+	Running ReplicaSet
 	// Mesh is what the proxies have in force.
 	Mesh Mesh
 	// Verdict is the judge's newest word about the present weight; nil when there is none.
@@ -61,10 +65,9 @@ type Workload struct {
 	Images []string
 	// Paused is spec.paused; Held tells our hold from a person's pause.
 	Paused, Held bool
-	// Active counts the owned ReplicaSets that are not at zero (spec.replicas or status.replicas; pods
-	// that are already terminating do not count, or one stuck on a lost node would hold everything up).
-	Active int32
-	// Settled: the Deployment controller has observed the generation, and Active is at most one.
+	// Settled: the Deployment controller has observed the generation, and at most one owned ReplicaSet
+	// is not at zero (spec.replicas and status.replicas; pods that are already terminating do not
+	// count, or one stuck on a lost node would hold everything up).
 	Settled bool
 	// Prunable counts owned ReplicaSets at zero that are newer than Stable, other than Native.
 	Prunable int32

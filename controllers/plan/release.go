@@ -93,6 +93,10 @@ func (t *turn) canaryUp(percent int32) bool {
 	if t.o.Service.CanaryServiceHash != hash {
 		t.do(Op{Kind: OpCanaryService, Hash: hash})
 	}
+	if t.o.Workload.Prunable > 0 && !canary.Ours {
+		// Scaled to zero and up again while held, the Deployment would bring the newest one up.
+		t.do(Op{Kind: OpPrune})
+	}
 	switch {
 	case canary.Terminating:
 		t.say(fmt.Sprintf("waiting for the earlier ReplicaSet %s to go", canary.Name))

@@ -109,7 +109,7 @@ func (t *turn) stableGone() bool {
 
 // stableSupplanted tells whether the Deployment runs another ReplicaSet instead of stable's.
 func (t *turn) stableSupplanted() bool {
-	return t.o.Stable.Replicas == 0 && t.o.Stable.Available == 0 && t.o.Workload.Replicas > 0 && t.o.Workload.Active > 0
+	return t.o.Stable.Replicas == 0 && t.o.Stable.Available == 0 && t.o.Workload.Replicas > 0 && t.o.Running.Exists
 }
 
 // lacksStable tells whether stable should have available pods and has none.

@@ -94,18 +94,18 @@ func (t *turn) canaryGone() bool {
 // frozen keeps the canary while it alone can serve: removing it would turn an abort into an outage. A
 // version that the Deployment brings up meanwhile (a fix) takes stable's place.
 func (t *turn) frozen() bool {
-	w, stable, native := t.o.Workload, t.o.Stable, t.o.Native
+	w, stable, running := t.o.Workload, t.o.Stable, t.o.Running
 	if !w.Exists || w.Terminating || w.Replicas == 0 || t.o.Mesh.CanaryEndpoints == 0 {
 		return false
 	}
 	if stable.Available > 0 && (t.o.Mesh.StableEndpoints > 0 || !t.o.Service.Exists) {
 		return false
 	}
-	supplanted := native.TemplateHash != t.status.Canary.TemplateHash || t.stableSupplanted()
-	if native.Exists && native.Available > 0 && stable.Available == 0 && supplanted {
-		t.status.Stable = revisionOf(native)
+	supplanted := running.TemplateHash != t.status.Canary.TemplateHash || t.stableSupplanted()
+	if running.Exists && running.Available > 0 && stable.Available == 0 && supplanted {
+		t.status.Stable = revisionOf(running)
 		t.setWeight(0)
-		t.say(fmt.Sprintf("version %s takes the place of stable, which has no available pods", native.Hash))
+		t.say(fmt.Sprintf("version %s takes the place of stable, which has no available pods", running.Hash))
 		t.due(t.now)
 		return true
 	}
@@ -116,7 +116,7 @@ func (t *turn) frozen() bool {
 		t.restored() // it was narrowed to the version whose place this one took
 	}
 	t.degraded = fmt.Sprintf("stable version %s has no ready endpoints; the canary stays until it has", t.status.Stable.Hash)
-	if w.Held && w.TemplateHash != t.status.Canary.TemplateHash {
+	if w.Held && stable.Available == 0 && w.TemplateHash != t.status.Canary.TemplateHash {
 		t.do(Op{Kind: OpUnpause, Hash: w.TemplateHash})
 		t.degraded += ", or the newer version is up, which is released without a canary"
 	}

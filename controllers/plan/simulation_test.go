@@ -189,24 +189,25 @@ func (w *world) run() {
 		w.step(false)
 	}
 	w.change("b")
-	for range 45 + w.rand.IntN(40) {
+	w.rate = []int{3, 8, 20}[w.rand.IntN(3)]
+	for range 20 + w.rand.IntN(40) {
 		w.step(true)
 		if w.fault != "" {
 			return
 		}
 	}
 	w.settle()
-	rested := 0
+	restless := w.now
 	for range 600 {
 		if w.step(false); w.fault != "" {
 			return
 		}
 		if !w.rollout.exists || !releasing(w.rollout.status.Phase) && !w.dirty && w.lastSerial == w.serial && w.converged() {
-			if rested++; rested > 8 {
+			if w.now.Sub(restless) > 6*time.Second {
 				break
 			}
 		} else {
-			rested = 0
+			restless = w.now
 		}
 		w.lastSerial = w.serial
 	}
@@ -265,7 +266,7 @@ func (w *world) heal(template string) {
 func (w *world) step(disturbed bool) {
 	w.steps++
 	w.now = w.now.Add([]time.Duration{50 * time.Millisecond, 400 * time.Millisecond, time.Second, 1500 * time.Millisecond}[w.rand.IntN(4)])
-	if disturbed && w.rand.IntN(4) == 0 {
+	if disturbed && w.rand.IntN(w.rate) == 0 {
 		w.disturb()
 	}
 	for range 1 + w.rand.IntN(2) {
@@ -328,7 +329,7 @@ func (w *world) change(template string) {
 func (w *world) disturb() {
 	d, r := &w.deployment, &w.rollout
 	switch n := w.rand.IntN(100); {
-	case n < 14:
+	case n < 8:
 		w.change(templates[w.rand.IntN(len(templates))])
 	case n < 22:
 		w.scaleTo(1 + w.rand.Int32N(6))
@@ -402,6 +403,9 @@ func (w *world) disturb() {
 func (w *world) scaleTo(replicas int32) {
 	d := &w.deployment
 	if d.exists && d.replicas != replicas {
+		if d.replicas == 0 {
+			w.watcher.wild = true // the Deployment controller brings up whichever ReplicaSet it likes
+		}
 		d.replicas, d.version = replicas, w.next()
 		d.generation++
 		w.say("somebody scales to %d", replicas)
