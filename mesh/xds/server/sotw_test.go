@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 
+	"github.com/sluice-mesh/sluice/mesh/ir"
 	"github.com/sluice-mesh/sluice/mesh/xds"
 	"github.com/sluice-mesh/sluice/mesh/xds/server"
 )
@@ -231,6 +233,31 @@ func TestStateOfTheWorldWildcard(t *testing.T) {
 	w.ack(endpoints)
 	w.ack(w.next(xds.RouteType, echoName))
 	await(t, s, ask(1), converged("envoy"))
+}
+
+// A client that does not even read blocks the sending of what it was sent; that stream is closed too.
+func TestDeafStreamIsClosed(t *testing.T) {
+	s := server.New(server.Options{Replica: "a", Logger: quiet(), AckDeadline: 40 * time.Millisecond})
+	crowd := echo(10, 1)
+	for i := range 20_000 {
+		address := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		crowd.Subsets[0].Endpoints = append(crowd.Subsets[0].Endpoints, ir.Endpoint{Address: address, Ports: map[string]uint16{"grpc": 80}})
+	}
+	publish(t, s, crowd)
+	address, _ := start(t, s)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stream, err := dial(t, address).DeltaAggregatedResources(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, typeURL := range []string{xds.RouteType, xds.EndpointType} {
+		if err := stream.Send(&discoveryv3.DeltaDiscoveryRequest{Node: node("p1.default", "1"), TypeUrl: typeURL, ResourceNamesSubscribe: []string{"*"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, s, ask(1), func(state server.State) bool { return len(state.Waiting) == 1 })
+	await(t, s, ask(1), server.State.Live)
 }
 
 // A stream that leaves an answer unanswered is closed, once; then its client is left to be named.

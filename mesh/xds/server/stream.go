@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -19,13 +20,14 @@ const maxTypes = 32
 
 // stream is one client's stream: what it asked for, what it was sent, what it has acknowledged. It is
 // both the watcher and the callbacks of go-control-plane's protocol, which calls from one goroutine.
-// Everything is guarded by the server's mu.
+// Everything but
+// stuck is guarded by the server's mu.
 type stream struct {
 	server *Server
 	id     int64
 	delta  bool
 	cancel context.CancelFunc
-	stuck  bool
+	stuck  atomic.Bool
 
 	// Known from the first request on.
 	node     string

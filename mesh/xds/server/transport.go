@@ -44,6 +44,7 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		}),
 		grpc.MaxConcurrentStreams(1 << 20),
 		grpc.MaxRecvMsgSize(maxRequest),
+		grpc.WaitForHandlers(true),
 	}
 	if s.options.Credentials != nil {
 		options = append(options, grpc.Creds(s.options.Credentials))
@@ -56,9 +57,9 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	server := grpc.NewServer(s.grpcOptions()...)
-	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, &aggregated{Server: s, ctx: ctx})
-
 	var background sync.WaitGroup
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, &aggregated{Server: s, ctx: ctx, running: &background})
+
 	background.Go(func() { s.watchStuck(ctx) })
 	background.Go(func() {
 		<-ctx.Done()
@@ -80,37 +81,44 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 // aggregated is the service as gRPC sees it.
 type aggregated struct {
 	*Server
-	// ctx ends all streams.
-	ctx context.Context
+	// ctx ends all streams; running counts them.
+	ctx     context.Context
+	running *sync.WaitGroup
 }
 
 func (a *aggregated) StreamAggregatedResources(rpc discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
-	ctx, cancel := context.WithCancel(a.ctx)
-	defer cancel()
-	stream := a.open(false, cancel)
-	defer a.close(stream)
-	protocol := sotw.NewServer(ctx, stream, stream, sotw.DeactivateLegacyWildcardForTypes(namedOnly))
-	return a.ended(stream, protocol.StreamHandler(rpc, resourcev3.AnyType))
+	return a.run(false, func(ctx context.Context, stream *stream) error {
+		protocol := sotw.NewServer(ctx, stream, stream, sotw.DeactivateLegacyWildcardForTypes(namedOnly))
+		return protocol.StreamHandler(rpc, resourcev3.AnyType)
+	})
 }
 
 func (a *aggregated) DeltaAggregatedResources(rpc discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	ctx, cancel := context.WithCancel(a.ctx)
-	defer cancel()
-	stream := a.open(true, cancel)
-	defer a.close(stream)
-	protocol := delta.NewServer(ctx, stream, stream, delta.DeactivateLegacyWildcardForTypes(namedOnly))
-	return a.ended(stream, protocol.DeltaStreamHandler(rpc, resourcev3.AnyType))
+	return a.run(true, func(ctx context.Context, stream *stream) error {
+		protocol := delta.NewServer(ctx, stream, stream, delta.DeactivateLegacyWildcardForTypes(namedOnly))
+		return protocol.DeltaStreamHandler(rpc, resourcev3.AnyType)
+	})
 }
 
-// ended says why a stream ended.
-func (a *aggregated) ended(stream *stream, err error) error {
-	a.mu.Lock()
-	stuck := stream.stuck
-	a.mu.Unlock()
+// run holds a stream until the client ends it or we do. The protocol runs beside it: a client that
+// acknowledges nothing may read nothing either, and then only the end of the call frees a blocked Send.
+func (a *aggregated) run(delta bool, protocol func(context.Context, *stream) error) error {
+	ctx, cancel := context.WithCancel(a.ctx)
+	stream, done := a.open(delta, cancel), make(chan error, 1)
+	a.running.Go(func() {
+		defer cancel()
+		defer a.close(stream)
+		done <- protocol(ctx, stream)
+	})
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+	}
 	switch {
 	case err != nil:
 		return err
-	case stuck:
+	case stream.stuck.Load():
 		return status.Errorf(codes.Aborted, "no answer to what was sent for %s", a.options.AckDeadline)
 	case a.ctx.Err() != nil:
 		return status.Error(codes.Unavailable, "the control plane is going")
@@ -142,7 +150,7 @@ func (s *Server) closeStuck(sentBefore time.Time) {
 			continue
 		}
 		s.closedOnce[stream.node] = true
-		stream.stuck = true
+		stream.stuck.Store(true)
 		stream.cancel()
 		s.log.Warn("close stream: no answer in time", "node", stream.node, "deadline", s.options.AckDeadline)
 	}
