@@ -29,6 +29,8 @@ type Observed struct {
 	// Stable and Canary are the ReplicaSets that status names (by ReplicaSet name), as they are now;
 	// Stable is found by the gatherer when status names none: of the owned ReplicaSets with pods the
 	// one with most available pods. Pods counts a ReplicaSet's pods even when it is gone itself.
+	// That the Canary does not exist must be read from the API server itself: a cache that does not show
+	// it yet would have a rollback leave it behind.
 	Stable ReplicaSet
 	Canary ReplicaSet
 	// Native is the oldest ReplicaSet that the Deployment owns whose template equals the Deployment's

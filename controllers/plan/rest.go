@@ -117,6 +117,11 @@ func (t *turn) lacksStable() bool { return t.o.Stable.Available == 0 && t.o.Work
 
 // rolledBack holds the rejected template until another comes, or somebody orders a retry.
 func (t *turn) rolledBack() {
+	if t.o.Canary.Exists && t.o.Canary.Ours {
+		t.setWeight(0) // the mesh must know it again to keep requests away from it
+		t.enter(v1alpha1.PhaseRollingBack, t.status.Release.Reason)
+		return
+	}
 	if t.o.Deleting {
 		t.farewell()
 		return

@@ -1,0 +1,153 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-mesh/sluice/api/v1alpha1"
+)
+
+type thinker = func(Observed, time.Time) Decision
+
+// TestMutants shows that the simulation's checks can fail: each mutant breaks one rule of Next, and each
+// must be caught by the invariant that it breaks.
+func TestMutants(t *testing.T) {
+	always := func(f thinker) func() thinker { return func() thinker { return f } }
+	seen := func(lie func(*Observed)) func() thinker {
+		return always(func(o Observed, now time.Time) Decision { lie(&o); return Next(o, now) })
+	}
+	on := func(o *Observed) bool { return releasing(o.Status.Phase) }
+	tests := map[string]struct {
+		invariant []int
+		mutant    func() thinker
+	}{
+		"does not wait for endpoints": {[]int{1}, seen(func(o *Observed) {
+			o.Canary.Available, o.Mesh.CanaryEndpoints = 99, 99
+		})},
+		"does not see the canary's endpoints go": {[]int{1}, seen(func(o *Observed) {
+			if o.Status.Weight.Desired > 0 {
+				o.Mesh.CanaryEndpoints = max(1, o.Mesh.CanaryEndpoints)
+			}
+		})},
+		"lowers the weight while progressing": {[]int{2}, always(func(o Observed, now time.Time) Decision {
+			d := Next(o, now)
+			if o.Status.Weight.Desired > 10 && d.Status.Phase == v1alpha1.PhaseProgressing && d.Status.Weight.Desired == o.Status.Weight.Desired {
+				d.Status.Weight.Desired = 10
+				d.Status.Weight.Epoch++
+			}
+			return d
+		})},
+		"aborts without taking the weight away": {[]int{2}, always(func(o Observed, now time.Time) Decision {
+			d := Next(o, now)
+			if d.Status.Phase == v1alpha1.PhaseRollingBack && o.Status.Phase != d.Status.Phase {
+				d.Status.Weight = o.Status.Weight
+			}
+			return d
+		})},
+		"raises before the weight is live": {[]int{2, 3, 4, 5, 6}, seen(func(o *Observed) { o.Mesh.Live, o.Mesh.Epoch = true, o.Status.Weight.Epoch })},
+		"removes the canary before weight 0 is live": {[]int{3}, seen(func(o *Observed) {
+			if o.Status.Phase == v1alpha1.PhaseRollingBack {
+				o.Mesh.Live, o.Mesh.Epoch = true, o.Status.Weight.Epoch
+			}
+		})},
+		"does not drain": {[]int{3}, seen(func(o *Observed) { o.Spec.Deadlines.Drain = seconds(0) })},
+		"removes the canary though it alone can serve": {[]int{3}, seen(func(o *Observed) {
+			if o.Status.Phase == v1alpha1.PhaseRollingBack {
+				o.Stable.Available, o.Mesh.StableEndpoints = 9, 9
+			}
+		})},
+		"does not bake": {[]int{4}, seen(func(o *Observed) { o.Spec.BakeTime = seconds(0) })},
+		"hands over before the Service is restored": {[]int{4}, seen(func(o *Observed) {
+			if o.Status.Phase == v1alpha1.PhasePromoting {
+				o.Service.Narrowed, o.Service.CanaryReady = "", o.Workload.Replicas
+			}
+		})},
+		"hands over a canary that is not complete": {[]int{4}, seen(func(o *Observed) {
+			if o.Status.Phase == v1alpha1.PhasePromoting && o.Canary.Ours {
+				o.Canary.Available, o.Service.CanaryReady = o.Workload.Replicas, o.Workload.Replicas
+			}
+		})},
+		"takes silence for a pass": {[]int{5}, seen(func(o *Observed) {
+			if o.Verdict == nil || o.Verdict.Outcome == v1alpha1.VerdictInconclusive {
+				o.Verdict = &v1alpha1.Verdict{Outcome: v1alpha1.VerdictPass, Reason: "?", Epoch: o.Status.Weight.Epoch}
+				if o.Status.Weight.LiveAt != nil {
+					o.Verdict.At.Time = o.Status.Weight.LiveAt.Add(9 * time.Second)
+				}
+			}
+		})},
+		"takes a hasty pass": {[]int{5}, seen(func(o *Observed) {
+			o.Spec.Analysis.Duration = seconds(0.1)
+		})},
+		"does not hear a failure": {[]int{5}, seen(func(o *Observed) {
+			if o.Verdict != nil && o.Verdict.Outcome == v1alpha1.VerdictFail {
+				o.Verdict = nil
+			}
+		})},
+		"ships a new template at once": {[]int{5}, seen(func(o *Observed) {
+			if o.Status.Phase == v1alpha1.PhaseHealthy {
+				o.Status.Stable.TemplateHash = o.Workload.TemplateHash
+			}
+		})},
+		"does not see the template change": {[]int{6}, seen(func(o *Observed) {
+			if on(o) && o.Status.Canary != nil {
+				o.Workload.TemplateHash = o.Status.Canary.TemplateHash
+			}
+		})},
+		"begins the next release before the last is over": {[]int{6}, always(func(o Observed, now time.Time) Decision {
+			d := Next(o, now)
+			if o.Status.Phase == v1alpha1.PhaseRollingBack && o.Workload.TemplateHash != o.Status.Canary.TemplateHash && o.Workload.Held {
+				t := &turn{o: o, now: now, status: *o.Status.DeepCopy()}
+				t.begin()
+				return t.decision()
+			}
+			return d
+		})},
+		"starts the canary before the mesh knows": {[]int{3, 6}, seen(func(o *Observed) {
+			if o.Status.Phase == v1alpha1.PhaseStarting {
+				o.Mesh.Live, o.Mesh.Epoch = true, o.Status.Weight.Epoch
+			}
+		})},
+		"has no deadlines": {[]int{7}, seen(func(o *Observed) {
+			o.Spec.Deadlines.Progress, o.Spec.Deadlines.Release = seconds(1e6), seconds(1e6)
+		})},
+		"does not wake up": {[]int{7}, always(func(o Observed, now time.Time) Decision {
+			d := Next(o, now)
+			d.Requeue = 0
+			return d
+		})},
+		"leaves things behind": {[]int{3, 7}, seen(func(o *Observed) { o.Leftovers = false })},
+		"remembers outside of status": {[]int{8}, func() thinker {
+			turns := 0
+			return func(o Observed, now time.Time) Decision {
+				turns++
+				d := Next(o, now)
+				d.Status.Message += fmt.Sprint(turns % 7)
+				return d
+			}
+		}},
+		"tells people again and again": {[]int{8}, always(func(o Observed, now time.Time) Decision {
+			d := Next(o, now)
+			if d.Status.Phase == v1alpha1.PhaseRollingBack {
+				d.Notices = []Notice{{NoticeRollingBack, "again"}}
+			}
+			return d
+		})},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			seed := search(3000, test.mutant, &tally{})
+			if seed == 0 {
+				t.Fatal("the simulation does not catch it")
+			}
+			fault, _ := tell(seed, test.mutant)
+			for _, invariant := range test.invariant {
+				if strings.HasPrefix(fault, fmt.Sprintf("invariant %d:", invariant)) {
+					return
+				}
+			}
+			t.Errorf("seed %d caught it as %q, not as one of %v", seed, fault, test.invariant)
+		})
+	}
+}
