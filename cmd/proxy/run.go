@@ -10,11 +10,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-mesh/sluice/mesh/proxy"
 	"github.com/sluice-mesh/sluice/mesh/proxy/capture"
@@ -55,24 +55,24 @@ func run(ctx context.Context, args []string, getenv func(string) string, stderr 
 
 	// The configuration keeps coming until the drain is over.
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var group errgroup.Group
+	var follower sync.WaitGroup
 	if s.xds != "" {
 		follow, err := newClient(s, p, log)
 		if err != nil {
 			stop()
 			return err
 		}
-		group.Go(func() error {
+		follower.Go(func() {
 			if err := follow.Run(following); !errors.Is(err, context.Canceled) {
-				return fmt.Errorf("follow control plane: %w", err)
+				log.Error("cannot follow the control plane: passing everything through", "error", err)
 			}
-			return nil
 		})
 	}
 	log.Info("running", "version", buildVersion(), "source", s.source, "revision", s.revision, "control_plane", s.xds)
 	err = p.Run(ctx)
 	stop()
-	return errors.Join(err, group.Wait())
+	follower.Wait()
+	return err
 }
 
 func newClient(s settings, consumer client.Consumer, log *slog.Logger) (*client.Client, error) {
@@ -86,7 +86,7 @@ func newClient(s settings, consumer client.Consumer, log *slog.Logger) (*client.
 		Logger:   log,
 	}
 	if s.state != "" {
-		options.Store = client.NewStore(filepath.Join(s.state, "mesh.json"))
+		options.Store = client.NewStore(filepath.Join(s.state, "configuration"))
 	}
 	return client.New(options)
 }

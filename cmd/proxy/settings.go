@@ -50,7 +50,7 @@ func (s *settings) variables() []variable {
 		}
 	}
 	return []variable{
-		{"SLUICE_XDS_ADDRESS", "xds", "", "host:port of the control plane; empty: none, only the stored configuration", text(&s.xds)},
+		{"SLUICE_XDS_ADDRESS", "xds", "", "host:port of the control plane; empty: none, everything passes through", text(&s.xds)},
 		{"POD_NAME", "pod", "", "name of the pod", text(&s.pod)},
 		{"POD_NAMESPACE", "namespace", "", "namespace of the pod", text(&s.namespace)},
 		{"POD_UID", "pod-uid", "", "UID of the pod", text(&s.uid)},
