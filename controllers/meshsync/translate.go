@@ -106,7 +106,7 @@ func subsets(in Input) []ir.Subset {
 			}
 			revision := ""
 			if endpoint.TargetRef != nil && endpoint.TargetRef.Kind == "Pod" {
-				known := false
+				var known bool
 				if revision, known = in.Revision(endpoint.TargetRef.UID); !known {
 					continue
 				}

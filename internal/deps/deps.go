@@ -2,11 +2,13 @@
 package deps
 
 import (
+	_ "github.com/cenkalti/backoff/v5"
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	_ "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	_ "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	_ "github.com/google/go-cmp/cmp"
 	_ "github.com/google/nftables"
+	_ "github.com/gorilla/websocket"
 	_ "github.com/mdlayher/netlink"
 	_ "github.com/prometheus/client_golang/api/prometheus/v1"
 	_ "github.com/prometheus/client_golang/prometheus"
@@ -17,15 +19,14 @@ import (
 	_ "github.com/slack-go/slack/slacktest"
 	_ "github.com/slack-go/slack/socketmode"
 	_ "github.com/spf13/cobra"
-	_ "github.com/gorilla/websocket"
 	_ "go.uber.org/goleak"
 	_ "golang.org/x/net/http2"
 	_ "golang.org/x/sync/errgroup"
 	_ "golang.org/x/sys/unix"
 	_ "golang.org/x/term"
 	_ "google.golang.org/grpc"
-	_ "google.golang.org/grpc/xds"
 	_ "google.golang.org/grpc/health/grpc_health_v1"
+	_ "google.golang.org/grpc/xds"
 	_ "google.golang.org/protobuf/proto"
 	_ "k8s.io/api/apps/v1"
 	_ "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -35,5 +36,4 @@ import (
 	_ "sigs.k8s.io/controller-runtime"
 	_ "sigs.k8s.io/controller-runtime/pkg/envtest"
 	_ "sigs.k8s.io/yaml"
-	_ "github.com/cenkalti/backoff/v5"
 )
