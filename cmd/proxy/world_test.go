@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,16 +34,22 @@ func TestPod(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
-	world := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^TestWorld$", "-test.v")
-	world.Env = append(os.Environ(), asWorld+"=1")
-	world.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	out, err := world.CombinedOutput()
+	out, err := enterWorld(ctx, "TestWorld")
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, out)
 	}
-	if !strings.Contains(string(out), "--- PASS: TestWorld") {
+	if !strings.Contains(out, "--- PASS: TestWorld") {
 		t.Fatalf("the world did not run:\n%s", out)
 	}
+}
+
+// enterWorld runs one test in a network namespace of its own.
+func enterWorld(ctx context.Context, test string, env ...string) (string, error) {
+	world := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+test+"$", "-test.v")
+	world.Env = append(append(os.Environ(), asWorld+"=1"), env...)
+	world.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	out, err := world.CombinedOutput()
+	return string(out), err
 }
 
 const (
@@ -56,53 +63,11 @@ func TestWorld(t *testing.T) {
 	if os.Getenv(asWorld) == "" {
 		t.Skip("runs inside TestPod")
 	}
-	for _, args := range []string{
-		"link set lo up", "link add eth0 type veth peer name other", "link set eth0 up", "link set other up",
-		"addr add " + podAddress + "/24 dev eth0", "addr add 10.77.0.21/24 dev eth0", "addr add 10.77.0.22/24 dev eth0",
-		"route add default via 10.77.0.1",
-	} {
-		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", args, err, out)
-		}
-	}
-	application(t, "10.77.0.21:8080", "v1")
-	application(t, "10.77.0.22:8080", "v2")
-	mesh := func(epoch int64, weight uint32) ir.Mesh {
-		pod := func(revision, address string) ir.Subset {
-			return ir.Subset{Name: revision, Endpoints: []ir.Endpoint{{
-				Address: netip.MustParseAddr(address), Ports: map[string]uint16{"http": 8080},
-			}}}
-		}
-		s := ir.Service{
-			Namespace: "demo", Name: "shop", Addresses: []netip.Addr{netip.MustParseAddr(virtual)},
-			Ports:   []ir.Port{{Name: "http", Number: 80, Protocol: ir.HTTP}},
-			Subsets: []ir.Subset{pod("v1", "10.77.0.21"), pod("v2", "10.77.0.22")},
-		}
-		s.Split = ir.Split{Owner: "rollout", Epoch: epoch, Weight: weight, Stable: "v1", Canary: "v2"}.WithShares(s.Subsets)
-		return ir.Mesh{Services: []ir.Service{s}}
-	}
-
-	control := server.New(server.Options{Replica: "r1", Logger: slog.New(slog.DiscardHandler)})
-	if err := control.Publish(mesh(1, 100)); err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:15010")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, hangUp := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- control.Serve(ctx, listener) }()
-
-	state := filepath.Join(t.TempDir(), "state")
-	if err := os.Mkdir(state, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	for dir := state; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o777); err != nil {
-			t.Fatal(err)
-		}
-	}
+	layOut(t)
+	control, hangUp := controlPlane(t, shop(1, 100))
+	defer hangUp()
+	state := t.TempDir()
+	openTo(t, state)
 	if out, err := start(t, 0, state, "redirect").CombinedOutput(); err != nil {
 		t.Fatalf("redirect: %v: %s", err, out)
 	}
@@ -113,7 +78,7 @@ func TestWorld(t *testing.T) {
 	if who := ask(t); who != "v2" {
 		t.Errorf("%q answered at weight 100, want v2", who)
 	}
-	if err := control.Publish(mesh(2, 0)); err != nil {
+	if err := control.Publish(shop(2, 0)); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "weight 0 to be live", func() bool {
@@ -124,9 +89,6 @@ func TestWorld(t *testing.T) {
 	}
 
 	hangUp()
-	if err := <-served; err != nil {
-		t.Errorf("control plane: %v", err)
-	}
 	if who := ask(t); who != "v1" {
 		t.Errorf("%q answered without a control plane, want v1", who)
 	}
@@ -157,12 +119,79 @@ func TestWorld(t *testing.T) {
 	end(t, again)
 }
 
+// layOut makes the pod's network and its service's pods.
+func layOut(t *testing.T) {
+	t.Helper()
+	for _, args := range []string{
+		"link set lo up", "link add eth0 type veth peer name other", "link set eth0 up", "link set other up",
+		"addr add " + podAddress + "/24 dev eth0", "addr add 10.77.0.21/24 dev eth0", "addr add 10.77.0.22/24 dev eth0",
+		"route add default via 10.77.0.1",
+	} {
+		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", args, err, out)
+		}
+	}
+	application(t, "10.77.0.21:8080", "v1")
+	application(t, "10.77.0.22:8080", "v2")
+}
+
+// shop is a mesh of one service in a release.
+func shop(epoch int64, weight uint32) ir.Mesh {
+	pod := func(revision, address string) ir.Subset {
+		return ir.Subset{Name: revision, Endpoints: []ir.Endpoint{{
+			Address: netip.MustParseAddr(address), Ports: map[string]uint16{"http": 8080},
+		}}}
+	}
+	s := ir.Service{
+		Namespace: "demo", Name: "shop", Addresses: []netip.Addr{netip.MustParseAddr(virtual)},
+		Ports:   []ir.Port{{Name: "http", Number: 80, Protocol: ir.HTTP}},
+		Subsets: []ir.Subset{pod("v1", "10.77.0.21"), pod("v2", "10.77.0.22")},
+	}
+	s.Split = ir.Split{Owner: "rollout", Epoch: epoch, Weight: weight, Stable: "v1", Canary: "v2"}.WithShares(s.Subsets)
+	return ir.Mesh{Services: []ir.Service{s}}
+}
+
+// controlPlane serves a mesh; stop ends it.
+func controlPlane(t *testing.T, mesh ir.Mesh) (control *server.Server, stop func()) {
+	t.Helper()
+	control = server.New(server.Options{Replica: "r1", Logger: slog.New(slog.DiscardHandler)})
+	if err := control.Publish(mesh); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:15010")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- control.Serve(ctx, listener) }()
+	return control, sync.OnceFunc(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("control plane: %v", err)
+		}
+	})
+}
+
+// openTo lets other users into a test's directory.
+func openTo(t *testing.T, dir string) {
+	t.Helper()
+	for ; dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func application(t *testing.T, address, name string) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	app := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, name) }))
+	app := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, name)
+		io.Copy(w, r.Body)
+	}))
 	app.Listener.Close()
 	app.Listener = listener
 	app.Start()

@@ -36,7 +36,7 @@ var (
 // bench is a proxy under test with a door for every destination.
 type bench struct {
 	*proxy.Proxy
-	t        *testing.T
+	t        testing.TB
 	registry *prometheus.Registry
 	admin    string
 	doors    map[netip.AddrPort]string // where to dial for a destination
@@ -45,7 +45,7 @@ type bench struct {
 }
 
 // newBench runs a proxy whose doors lead to the given destinations.
-func newBench(t *testing.T, change func(*proxy.Options), outbound, inbound []netip.AddrPort) *bench {
+func newBench(t testing.TB, change func(*proxy.Options), outbound, inbound []netip.AddrPort) *bench {
 	t.Helper()
 	b := &bench{t: t, registry: prometheus.NewRegistry(), doors: map[netip.AddrPort]string{}, done: make(chan struct{})}
 	origin := map[int]netip.AddrPort{}
@@ -112,7 +112,7 @@ func (r *lockedRand) below(n uint32) uint32 {
 	return r.seeded.Uint32N(n)
 }
 
-func listen(t *testing.T, address string) *net.TCPListener {
+func listen(t testing.TB, address string) *net.TCPListener {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -232,7 +232,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 }
 
 // serve runs an HTTP application and returns its address.
-func serve(t *testing.T, handler http.HandlerFunc) netip.AddrPort {
+func serve(t testing.TB, handler http.HandlerFunc) netip.AddrPort {
 	t.Helper()
 	s := httptest.NewUnstartedServer(handler)
 	s.Listener.Close()

@@ -18,7 +18,7 @@ import (
 )
 
 // echo is a TCP server that greets first, then returns what it is sent, and closes when the client has.
-func echo(t *testing.T, greeting string) netip.AddrPort {
+func echo(t testing.TB, greeting string) netip.AddrPort {
 	l := listen(t, podHost()+":0")
 	go func() {
 		for {
