@@ -17,6 +17,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -111,11 +112,33 @@ func run(t *testing.T, options client.Options) (c *client.Client, stop func()) {
 // serve runs a real server until stop.
 func serve(t *testing.T, at string, mesh ir.Mesh) (s *server.Server, address string, stop func()) {
 	t.Helper()
+	s, address, stop, _ = serveCounting(t, at, mesh)
+	return s, address, stop
+}
+
+// serveCounting also tells how many answers have been sent.
+func serveCounting(t *testing.T, at string, mesh ir.Mesh) (s *server.Server, address string, stop func(), sent func() float64) {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	sent = func() (sum float64) {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			for _, metric := range family.GetMetric() {
+				if family.GetName() == "sluice_xds_pushes_total" {
+					sum += metric.GetCounter().GetValue()
+				}
+			}
+		}
+		return sum
+	}
 	listener, err := net.Listen("tcp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = server.New(server.Options{Replica: "a", Logger: quiet()})
+	s = server.New(server.Options{Replica: "a", Logger: quiet(), Registerer: registry})
 	if err := s.Publish(mesh); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +152,7 @@ func serve(t *testing.T, at string, mesh ir.Mesh) (s *server.Server, address str
 		}
 	})
 	t.Cleanup(stop)
-	return s, listener.Addr().String(), stop
+	return s, listener.Addr().String(), stop, sent
 }
 
 func awaitLive(t *testing.T, s *server.Server, epoch int64) {
@@ -185,8 +208,11 @@ func TestServerRestarts(t *testing.T) {
 	run(t, client.Options{Address: address, Consumer: applied})
 	applied.expect(t, of(echo(10, 1)))
 	stop()
-	s, _, stop := serve(t, address, of(echo(10, 1)))
+	s, _, stop, sent := serveCounting(t, address, of(echo(10, 1)))
 	awaitLive(t, s, 1)
+	if pushes := sent(); pushes != 0 {
+		t.Errorf("%v answers sent again to a client that has it all", pushes)
+	}
 	if len(applied.meshes) > 0 {
 		t.Errorf("applied again without a change: %+v", <-applied.meshes)
 	}
@@ -200,6 +226,12 @@ func TestServerRestarts(t *testing.T) {
 func TestOlderEpochIsRefused(t *testing.T) {
 	_, address, stop := serve(t, "127.0.0.1:0", of(echo(50, 5)))
 	applied := newConsumer()
+	applied.verdict = func(mesh ir.Mesh) error {
+		if split := mesh.Services[0].Split; split.Owner == "u1" && split.Epoch < 5 {
+			t.Errorf("taken back to %+v", split)
+		}
+		return nil
+	}
 	run(t, client.Options{Address: address, Consumer: applied})
 	applied.expect(t, of(echo(50, 5)))
 	stop()

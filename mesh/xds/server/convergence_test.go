@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
@@ -213,11 +214,21 @@ func TestReplicaOutOfReach(t *testing.T) {
 	}
 	gate.Store(&handler)
 	await(t, leader, ask(1), server.State.Live)
-	gate.Store(&broken)
+	// One that falls silent is lost, even though the connection stands.
+	silent := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintln(w, `{"kind":"decision","service":"default/echo","decision":{"owner":"u1","epoch":2}}`)
+		_, _ = fmt.Fprintln(w, `{"kind":"alive","serving":true}`)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	gate.Store(&silent)
 	web.CloseClientConnections()
-	await(t, leader, ask(1), lagging)
+	publish(t, leader, echo(20, 2))
+	await(t, leader, ask(2), server.State.Live)
+	gate.Store(&broken)
+	await(t, leader, ask(2), lagging)
 	stop()
-	if state := leader.Convergence(ask(1)); !state.Live() {
+	if state := leader.Convergence(ask(2)); !state.Live() {
 		t.Errorf("after it is followed no more: %+v", state)
 	}
 }
@@ -233,7 +244,7 @@ func TestClientMovesToAnotherReplica(t *testing.T) {
 	moved := connectAs(t, leaderAddress, node("p1.default", "1000"))
 	moved.everything()
 	await(t, leader, ask(1), converged("p1.default"))
-	// The old stream lingers, deaf.
+	// The old stream lingers, and says nothing.
 	publish(t, leader, echo(20, 2))
 	publish(t, other, echo(20, 2))
 	again := connectAs(t, otherAddress, node("p1.default", "1000"))
@@ -243,6 +254,27 @@ func TestClientMovesToAnotherReplica(t *testing.T) {
 	restarted := connectAs(t, otherAddress, node("p1.default", "2000"))
 	restarted.subscribe(xds.RouteType, "*")
 	await(t, leader, ask(2), func(state server.State) bool { return slices.Equal(state.Waiting, []string{"p1.default"}) })
+}
+
+// Processes of others may share a node id: all of them must have it.
+func TestForeignClientsWithOneName(t *testing.T) {
+	s := newServer("a")
+	publish(t, s, echo(10, 1))
+	address, _ := start(t, s)
+	one, two := connectAs(t, address, &corev3.Node{Id: "same"}), connectAs(t, address, &corev3.Node{Id: "same"})
+	whole := func(w *wire) {
+		for _, typeURL := range []string{xds.ClusterType, xds.EndpointType, xds.RouteType} {
+			w.subscribe(typeURL, "*")
+			w.ack(w.next(typeURL))
+		}
+	}
+	two.subscribe(xds.RouteType, "*")
+	two.next(xds.RouteType)
+	whole(one)
+	one.nothing()
+	if state := s.Convergence(ask(1)); !slices.Equal(state.Waiting, []string{"same"}) {
+		t.Errorf("with one of two: %+v", state)
+	}
 }
 
 // Time from Publish until the last of 20 proxies, with real sockets and our own client, has the weight

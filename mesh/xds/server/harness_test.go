@@ -57,7 +57,7 @@ func startAt(t testing.TB, s *server.Server, at string) (address string, stop fu
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func newServer(replica string) *server.Server {
-	return server.New(server.Options{Replica: replica, Logger: quiet(), Heartbeat: 50 * time.Millisecond})
+	return server.New(server.Options{Replica: replica, Logger: quiet(), Heartbeat: 50 * time.Millisecond, AckDeadline: time.Hour})
 }
 
 func publish(t testing.TB, s *server.Server, services ...ir.Service) {

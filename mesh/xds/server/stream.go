@@ -49,7 +49,8 @@ type subscription struct {
 	sent, force map[string]*resource
 	// dirty names may need an answer. Those that must wait stay dirty.
 	dirty map[string]bool
-	// rejected is what the client refused, until it accepts or is sent something else of that name.
+	// rejected is what the client refused, until it accepts or is sent something else of that name. It
+	// may list what is in force too: a client refuses an answer whole.
 	rejected map[string]rejection
 
 	// open is the watch waiting for an answer; nil after it got one.
@@ -241,7 +242,7 @@ func (t *stream) settle(sub *subscription, nonce string, refusal *statuspb.Statu
 		}
 		switch {
 		case refusal != nil:
-			if old := sub.force[name]; r != absent && (old == nil || old.version != r.version) {
+			if r != absent {
 				sub.rejected[name] = rejection{r.version, refusal.GetMessage()}
 			}
 		case r == absent:
@@ -416,7 +417,6 @@ func (t *stream) remember(sub *subscription, versions map[string]string) {
 			known = &resource{typeURL: sub.typeURL, name: name, version: version}
 		}
 		sub.sent[name], sub.force[name] = known, known
-		sub.dirty[name] = true
 		sub.initial = false
 	}
 }
