@@ -1,8 +1,10 @@
 package proxy_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -137,6 +139,27 @@ func TestDrainDeadlineCuts(t *testing.T) {
 	}
 	if _, err := silent.Read(make([]byte, 1)); err == nil {
 		t.Error("a silent connection survived the deadline")
+	}
+}
+
+// An upgraded connection of which one side has already closed does not outlive the deadline either.
+func TestDrainDeadlineCutsUpgraded(t *testing.T) {
+	app := raw(t, func(c net.Conn, r *bufio.Reader) {
+		readHead(r)
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: words\r\n\r\nbye")
+	})
+	b := newBench(t, func(o *proxy.Options) { o.Drain = 100 * time.Millisecond }, nil, nil)
+	b.apply(service("shop", shopAddress, ir.HTTP, ir.Split{}, revisions{"v1": {app}}))
+	conn := b.dial(shopAddress)
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: words\r\n\r\n")
+	if said, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(said), "\r\n\r\nbye") {
+		t.Fatalf("heard %q, %v; want the application's last word and end", said, err)
+	}
+	b.stop() // the client has not closed its side
+	select {
+	case <-b.done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("a half-closed connection held up the end")
 	}
 }
 

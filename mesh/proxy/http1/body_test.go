@@ -49,22 +49,30 @@ func TestReplayForgetsLargeBodies(t *testing.T) {
 	}
 }
 
+// waiting is a source whose reader waits.
+type waiting struct{ entered, leave chan struct{} }
+
+func (w waiting) Read([]byte) (int, error) {
+	close(w.entered)
+	<-w.leave
+	return 0, io.EOF
+}
+
 // A reader that waits for the caller holds nobody up.
 func TestReplayDoesNotWait(t *testing.T) {
-	source, say := io.Pipe()
+	source := waiting{make(chan struct{}), make(chan struct{})}
 	p := newReplay(source)
-	reading := make(chan struct{})
-	reader := p.reader()
+	reader, done := p.reader(), make(chan struct{})
 	go func() {
-		defer close(reading)
+		defer close(done)
 		reader.Read(make([]byte, 1))
 	}()
-	say.Write(nil) // returns once the reader waits
+	<-source.entered
 	if p.rewind() {
 		t.Error("rewound under a reader that waits")
 	}
-	say.Close()
-	<-reading
+	close(source.leave)
+	<-done
 }
 
 func TestReplayPassesErrorsOn(t *testing.T) {

@@ -24,9 +24,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +56,9 @@ type Server struct {
 	cancel   context.CancelFunc
 	retire   func()
 	done     chan struct{}
+
+	mu    sync.Mutex
+	conns map[*conn]struct{} // those that are open, upgraded ones included
 }
 
 type destinationKey struct{}
@@ -64,10 +69,14 @@ type conn struct {
 	dst     netip.AddrPort
 	release func()
 	once    sync.Once
+	server  *Server
 }
 
 func (c *conn) Close() error {
-	c.once.Do(c.release)
+	c.once.Do(func() {
+		c.server.forget(c)
+		c.release()
+	})
 	return c.TCPConn.Close()
 }
 
@@ -81,6 +90,7 @@ func newServer(handler http.Handler, draining *atomic.Bool, retire func(), o Opt
 		cancel:   cancel,
 		retire:   retire,
 		done:     make(chan struct{}),
+		conns:    map[*conn]struct{}{},
 	}
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +120,17 @@ func newServer(handler http.Handler, draining *atomic.Bool, retire func(), o Opt
 // Serve takes over a connection that was going to dst and returns at once. Release is called when the
 // connection has ended.
 func (s *Server) Serve(c *net.TCPConn, dst netip.AddrPort, release func()) {
-	s.handoff.give(&conn{TCPConn: c, dst: dst, release: release})
+	taken := &conn{TCPConn: c, dst: dst, release: release, server: s}
+	s.mu.Lock()
+	s.conns[taken] = struct{}{}
+	s.mu.Unlock()
+	s.handoff.give(taken)
+}
+
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
 }
 
 // Drain lets every response from now on be the last of its connection. Connections and requests are
@@ -122,9 +142,15 @@ func (s *Server) Active() int { return int(s.active.Load()) }
 
 // Close ends every connection, and returns when all requests have ended.
 func (s *Server) Close() {
-	s.cancel() // ends upgraded connections, which the server no longer knows
+	s.cancel()
 	_ = s.http.Close()
 	<-s.done
+	s.mu.Lock()
+	open := slices.Collect(maps.Keys(s.conns)) // upgraded ones, which net/http no longer knows
+	s.mu.Unlock()
+	for _, c := range open {
+		_ = c.Close()
+	}
 	s.closing.Store(true)
 	for s.active.Load() > 0 {
 		<-s.idle
