@@ -22,7 +22,7 @@ func at(d time.Duration) *metav1.MicroTime { return &metav1.MicroTime{Time: star
 // rollback is a release that fails at weight 10, state by state.
 func rollback() []*v1alpha1.Rollout {
 	release := &v1alpha1.Release{Attempt: 2}
-	ended := &v1alpha1.Release{Attempt: 2, EndedAt: at(9 * time.Second), Outcome: v1alpha1.OutcomeRolledBack, Reason: "too many errors"}
+	ended := &v1alpha1.Release{Attempt: 2, EndedAt: at(9 * time.Second), Outcome: v1alpha1.OutcomeRolledBack, Reason: "after 4 s: 6 of 12"}
 	fail := []v1alpha1.Verdict{{Outcome: v1alpha1.VerdictFail, Reason: "6 of 12", Weight: 10, Epoch: 4}}
 	states := []v1alpha1.RolloutStatus{
 		{Phase: v1alpha1.PhaseHealthy, Release: &v1alpha1.Release{Attempt: 1, EndedAt: at(0)}, Weight: v1alpha1.WeightStatus{Epoch: 3}},
@@ -61,12 +61,12 @@ func TestNarrator(t *testing.T) {
 		"step: 1/3 setWeight 10",
 		"weight: asked for 10 %",
 		"weight: 10 % is live on every proxy after 40 ms",
-		"phase: RollingBack: 6 of 12",
-		"weight: asked for 0 %",
 		"judge: fail at 10 %: 6 of 12",
+		"phase: RollingBack",
+		"weight: asked for 0 %",
 		"weight: 0 % is live on every proxy after 30 ms",
 		"phase: RolledBack: held",
-		"outcome: rolled back: too many errors",
+		"outcome: rolled back",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -50,29 +50,41 @@ func (n *narrator) tell(o *v1alpha1.Rollout) []event {
 		events = append(events, event{At: time.Now(), Kind: kind, Version: n.version, Text: fmt.Sprintf(format, args...), tone: tone})
 	}
 	s := o.Status
+	n.judged(s, say)
 	if s.Phase != n.last.Phase {
-		say(plain, "phase", "%s: %s", s.Phase, s.Message)
+		say(plain, "phase", "%s", n.withReason(string(s.Phase), s.Message))
 	}
 	if s.Step != nil && (n.last.Step == nil || s.Step.Display != n.last.Step.Display) && s.Step.Display != "" {
 		say(plain, "step", "%s", s.Step.Display)
 	}
 	n.weight(s, say)
-	n.judged(s, say)
 	if done := s.Release.EndedAt != nil && (s.Phase == v1alpha1.PhaseHealthy || s.Phase == v1alpha1.PhaseRolledBack); done && !n.ended {
 		n.ended = true
 		if s.Release.Outcome == v1alpha1.OutcomePromoted {
 			say(good, "outcome", "promoted")
 		} else {
-			say(bad, "outcome", "rolled back: %s", s.Release.Reason)
+			say(bad, "outcome", "%s", n.withReason("rolled back", s.Release.Reason))
 		}
 	}
 	n.last = *s.DeepCopy()
 	return events
 }
 
+// withReason adds a reason, unless the judge has just said it.
+func (n *narrator) withReason(what, reason string) string {
+	if reason == "" || n.verdict.Outcome == v1alpha1.VerdictFail && strings.Contains(reason, n.verdict.Reason) {
+		return what
+	}
+	return what + ": " + reason
+}
+
+// weight tells what is asked for and what is live, from the first weight above 0 until the release has
+// ended: at other times nobody waits for it.
 func (n *narrator) weight(s v1alpha1.RolloutStatus, say func(tone, string, string, ...any)) {
 	w, last := s.Weight, n.last.Weight
-	n.raised = n.raised || w.Desired > 0
+	if n.raised = n.raised || w.Desired > 0; !n.raised || s.Release.Outcome == v1alpha1.OutcomePromoted {
+		return
+	}
 	if w.Epoch != last.Epoch && w.Desired != last.Desired {
 		say(plain, "weight", "asked for %d %%", w.Desired)
 	}
@@ -88,10 +100,13 @@ func (n *narrator) weight(s v1alpha1.RolloutStatus, say func(tone, string, strin
 	} else {
 		say(plain, "weight", "%d %% is live on every proxy%s", w.Live, took)
 	}
-	if w.Live == 0 && n.raised && n.zeroLive.IsZero() {
+	if w.Live == 0 && n.zeroLive.IsZero() {
 		n.zeroLive = w.LiveAt.Time
 	}
 }
+
+// patience is for how long the judge may look before it is told that it cannot decide.
+const patience = 6 * time.Second
 
 // judged tells a verdict when it differs from the one before: the judge looks every second.
 func (n *narrator) judged(s v1alpha1.RolloutStatus, say func(tone, string, string, ...any)) {
@@ -100,6 +115,9 @@ func (n *narrator) judged(s v1alpha1.RolloutStatus, say func(tone, string, strin
 	}
 	newest := s.Verdicts[0]
 	if newest.Outcome == n.verdict.Outcome && newest.Epoch == n.verdict.Epoch {
+		return
+	}
+	if newest.Outcome == v1alpha1.VerdictInconclusive && (s.Weight.LiveAt == nil || newest.At.Sub(s.Weight.LiveAt.Time) < patience) {
 		return
 	}
 	n.verdict = newest
