@@ -75,7 +75,7 @@ func (x *exchange) finish() {
 }
 
 // failed counts a request that got no response from an endpoint.
-func (x *exchange) failed(error) {
+func (x *exchange) failed() {
 	if x.r.Context().Err() != nil {
 		x.count(telemetry.Canceled)
 	} else {
@@ -113,10 +113,10 @@ func (x *exchange) roundTrip(r *http.Request) (*http.Response, error) {
 		case x.r.Context().Err() != nil:
 			return nil, err
 		case errors.As(err, &dial):
-			x.failed(err) // by the first try, whatever comes after it
+			x.failed() // by the first try, whatever comes after it
 		case errors.As(err, &unprocessed):
 			if unprocessed.reason != wrongRevision {
-				x.failed(err)
+				x.failed()
 			}
 		default:
 			return nil, err

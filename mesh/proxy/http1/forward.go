@@ -92,7 +92,7 @@ func (x *exchange) explain(w http.ResponseWriter, err error) {
 	case errors.As(err, &dial), errors.As(err, &unprocessed), errors.Is(err, errNoEndpoint):
 		status = http.StatusServiceUnavailable
 	}
-	x.failed(err)
+	x.failed()
 	if x.unprocessed && errors.As(err, &dial) {
 		w.Header().Set(unprocessedHeader, unreachable)
 	}
