@@ -263,8 +263,9 @@ func (c *watcher) handingOver(w *world, rs *simReplicaSet) {
 // unpausing checks that ending the hold cannot ship what nobody judged.
 func (c *watcher) unpausing(w *world, o Observed) {
 	d := &w.deployment
+	stable := w.set(refOf(o.Status.Stable))
 	switch {
-	case o.Status.Stable != nil && o.Status.Stable.TemplateHash == d.template, o.Stable.TemplateHash == d.template:
+	case stable != nil && stable.template == d.template, o.Status.Stable == nil && o.Stable.TemplateHash == d.template:
 		return
 	case o.Stable.Available == 0 || d.replicas == 0 || o.Mesh.StableEndpoints == 0 && releasing(w.rollout.status.Phase):
 		return // nothing to protect: a fix must get out

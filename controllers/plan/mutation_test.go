@@ -95,7 +95,7 @@ func TestMutants(t *testing.T) {
 				o.Workload.TemplateHash = o.Status.Canary.TemplateHash
 			}
 		})},
-		"begins the next release before the last is over": {[]int{6}, always(func(o Observed, now time.Time) Decision {
+		"begins the next release before the last is over": {[]int{2, 6}, always(func(o Observed, now time.Time) Decision {
 			d := Next(o, now)
 			if o.Status.Phase == v1alpha1.PhaseRollingBack && o.Workload.TemplateHash != o.Status.Canary.TemplateHash && o.Workload.Held {
 				t := &turn{o: o, now: now, status: *o.Status.DeepCopy()}

@@ -46,6 +46,9 @@ func (t *turn) mend() {
 		s.Phase, s.Stable, s.Canary = v1alpha1.PhasePending, nil, nil
 		t.setWeight(0)
 	}
+	if releasing(s.Phase) && s.Weight.DecidedAt == nil {
+		t.setWeight(s.Weight.Desired)
+	}
 }
 
 // turn is one decision being taken: what the world says, and what is to be done about it so far.

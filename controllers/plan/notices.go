@@ -57,7 +57,7 @@ func (t *turn) phaseNotices(before v1alpha1.Phase) []Notice {
 		kind = NoticeRollingBack
 	case after == v1alpha1.PhaseRolledBack:
 		kind = NoticeRolledBack
-	case releasing(before) && t.status.Release.Outcome == v1alpha1.OutcomePromoted:
+	case releasing(before) && t.status.Release != nil && t.status.Release.Outcome == v1alpha1.OutcomePromoted:
 		kind = NoticePromoted
 	default:
 		return nil

@@ -83,9 +83,9 @@ func tell(seed uint64, think func() func(Observed, time.Time) Decision) (fault, 
 
 // tally counts how runs went, to see that the simulation gets everywhere.
 type tally struct {
-	mu                                       sync.Mutex
-	promoted, rolledBack, deleted, runs      int
-	steps, decisions, pendings, inconclusive int
+	mu                                  sync.Mutex
+	promoted, rolledBack, deleted, runs int
+	steps, inconclusive                 int
 }
 
 func (y *tally) add(w *world) {
@@ -283,7 +283,7 @@ func (w *world) step(disturbed bool) {
 	w.push()
 	w.look()
 	if w.cacheSerial != w.serial && (w.calm || w.rand.IntN(4) > 0) {
-		w.objects.copyTo(&w.cache)
+		w.copyTo(&w.cache)
 		w.cacheSerial, w.dirty = w.serial, true
 	}
 	if w.rand.IntN(3) == 0 {

@@ -76,9 +76,9 @@ type objects struct {
 }
 
 func (o *objects) copyTo(c *objects) {
-	sets, pods := append(c.sets[:0], o.sets...), append(c.pods[:0], o.pods...)
+	sets, pods := c.sets[:0], c.pods[:0]
 	*c = *o
-	c.sets, c.pods = sets, pods
+	c.sets, c.pods = append(sets, o.sets...), append(pods, o.pods...)
 }
 
 func (o *objects) set(name string) *simReplicaSet {
