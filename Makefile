@@ -31,7 +31,7 @@ unit: gcc $(BIN)/prometheus ## Run the unit tests with the race detector (under 
 
 .PHONY: api-test
 api-test: gcc build/assets build/crds ## Run the tests that need a real API server
-	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./internal/cli/...
+	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./internal/cli/... ./docs
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## Run the linters
@@ -40,16 +40,15 @@ lint: $(BIN)/golangci-lint ## Run the linters
 
 ##@ Generated files
 
-CRD := charts/sluice/templates/crd-rollouts.yaml
-
 .PHONY: generate
 generate: $(BIN)/controller-gen ## Regenerate deep copies, the CRD in the chart and the reference in docs
 	$(BIN)/controller-gen object paths=./api/...
-	$(BIN)/controller-gen crd paths=./api/... output:stdout | go run ./internal/chartcrd > $(CRD).new && mv $(CRD).new $(CRD)
+	go run ./internal/chartcrd $(BIN)/controller-gen charts/sluice/templates/crd-rollouts.yaml
+	go run ./internal/apidoc > docs/reference.md.new && mv docs/reference.md.new docs/reference.md
 
 .PHONY: verify
 verify: generate ## Fail if something generated is out of date
-	@git diff --exit-code -- api charts docs || { echo 'generated files are out of date: run make generate and commit the result' >&2; exit 1; }
+	@git diff --exit-code -- api/v1alpha1/zz_generated.deepcopy.go charts/sluice/templates/crd-rollouts.yaml docs/reference.md || { echo 'generated files are out of date: run make generate and commit the result' >&2; exit 1; }
 
 build/crds: $(BIN)/controller-gen $(wildcard api/v1alpha1/*.go)
 	$(BIN)/controller-gen crd paths=./api/... output:dir=$@

@@ -12,6 +12,7 @@ type Meter struct {
 	phase    *prometheus.GaugeVec
 	weight   *prometheus.GaugeVec
 	step     *prometheus.GaugeVec
+	verdicts *prometheus.CounterVec
 	releases *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	live     prometheus.Histogram
@@ -30,6 +31,9 @@ func NewMeter(registerer prometheus.Registerer) *Meter {
 		step: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sluice_rollout_step", Help: "Index of the step being taken, from 0.",
 		}, name),
+		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_verdicts_total", Help: "Verdicts of the judge that said something new, by outcome.",
+		}, append(name, "outcome")),
 		releases: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_releases_total", Help: "Releases that ended, by outcome.",
 		}, append(name, "outcome")),
@@ -42,7 +46,7 @@ func NewMeter(registerer prometheus.Registerer) *Meter {
 			Buckets: prometheus.ExponentialBuckets(.005, 2, 14),
 		}),
 	}
-	registerer.MustRegister(m.phase, m.weight, m.step, m.releases, m.duration, m.live)
+	registerer.MustRegister(m.phase, m.weight, m.step, m.verdicts, m.releases, m.duration, m.live)
 	return m
 }
 
@@ -57,6 +61,9 @@ func (m *Meter) observe(rollout *v1alpha1.Rollout, before *v1alpha1.RolloutStatu
 	m.weight.WithLabelValues(rollout.Namespace, rollout.Name, "live").Set(float64(status.Weight.Live))
 	if status.Step != nil {
 		m.step.WithLabelValues(rollout.Namespace, rollout.Name).Set(float64(status.Step.Index))
+	}
+	if len(status.Verdicts) > 0 && (len(before.Verdicts) == 0 || before.Verdicts[0] != status.Verdicts[0]) {
+		m.verdicts.WithLabelValues(rollout.Namespace, rollout.Name, string(status.Verdicts[0].Outcome)).Inc()
 	}
 	if status.Release != nil && status.Release.Outcome != "" && (before.Release == nil || before.Release.Outcome == "" || before.Release.ID != status.Release.ID) {
 		m.releases.WithLabelValues(rollout.Namespace, rollout.Name, status.Release.Outcome).Inc()
@@ -75,5 +82,6 @@ func (m *Meter) forget(key types.NamespacedName) {
 	for _, vec := range []*prometheus.GaugeVec{m.phase, m.weight, m.step} {
 		vec.DeletePartialMatch(labels)
 	}
+	m.verdicts.DeletePartialMatch(labels)
 	m.releases.DeletePartialMatch(labels)
 }

@@ -27,7 +27,7 @@ type options struct {
 func (o *options) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.namespace, "namespace", "sluice-system", "namespace of the installation")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "let one replica reconcile; off only for a single process")
-	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
+	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&o.prometheusAddress, "prometheus-address", "http://prometheus.monitoring.svc:9090", "URL of Prometheus, which the judge asks")
 	flags.DurationVar(&o.scrapeInterval, "prometheus-scrape-interval", 0, "how often Prometheus scrapes the proxies; 0 finds out")
 	flags.StringVar(&o.peersService, "peers-service", "sluice-peers", "headless Service of the operator's replicas")

@@ -17,17 +17,16 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
-)
 
-// version is set when the binary is built.
-var version = ""
+	"github.com/sluice-mesh/sluice/internal/version"
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	os.Exit(command(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+	code := command(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
 // command runs one subcommand and returns the exit code.
@@ -43,7 +42,7 @@ func command(ctx context.Context, args []string, getenv func(string) string, std
 	case "run":
 		err = run(ctx, args, getenv, stderr)
 	case "version":
-		fmt.Fprintln(stdout, buildVersion())
+		fmt.Fprintln(stdout, version.Version)
 	default:
 		fmt.Fprintln(stderr, "usage: proxy redirect | run | version")
 		return 2
@@ -60,19 +59,4 @@ func command(ctx context.Context, args []string, getenv func(string) string, std
 
 func logger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
-}
-
-// buildVersion is what the build was told, else what the module system knows.
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				return setting.Value
-			}
-		}
-	}
-	return "unknown"
 }

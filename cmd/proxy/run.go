@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"github.com/sluice-mesh/sluice/internal/version"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -37,7 +38,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stderr 
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewGoCollector(),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sluice_proxy_build_info", Help: "1, by version.", ConstLabels: prometheus.Labels{"version": buildVersion()},
+			Name: "sluice_proxy_build_info", Help: "1, by version.", ConstLabels: prometheus.Labels{"version": version.Version},
 		}, func() float64 { return 1 }))
 	options := proxy.Options{
 		Source: s.source, Namespace: s.namespace, Revision: s.revision, Self: s.self,
@@ -68,7 +69,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stderr 
 			}
 		})
 	}
-	log.Info("running", "version", buildVersion(), "source", s.source, "revision", s.revision, "control_plane", s.xds)
+	log.Info("running", "version", version.Version, "source", s.source, "revision", s.revision, "control_plane", s.xds)
 	err = p.Run(ctx)
 	stop()
 	follower.Wait()
@@ -80,7 +81,7 @@ func newClient(s settings, consumer client.Consumer, log *slog.Logger) (*client.
 		Address: s.xds,
 		Node: client.Node{
 			ID: s.pod + "." + s.namespace, Cluster: s.source,
-			Metadata: map[string]string{"pod_uid": s.uid, "revision": s.revision, "version": buildVersion()},
+			Metadata: map[string]string{"pod_uid": s.uid, "revision": s.revision, "version": version.Version},
 		},
 		Consumer: consumer,
 		Logger:   log,

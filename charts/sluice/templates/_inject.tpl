@@ -11,6 +11,10 @@ variables, so these are written where they are used.
   image: {{ include "sluice.image" (list . .Values.proxy.image) | quote }},
   imagePullPolicy: {{ .Values.proxy.image.pullPolicy | quote }},
   command: ["/proxy", "redirect"],
+  env: [
+    {{ $type }}.env{name: "POD_IP", valueFrom: {{ $type }}.env.valueFrom{fieldRef: {{ $type }}.env.valueFrom.fieldRef{fieldPath: "status.podIP"}}},
+    {{ $type }}.env{name: "HOST_IP", valueFrom: {{ $type }}.env.valueFrom{fieldRef: {{ $type }}.env.valueFrom.fieldRef{fieldPath: "status.hostIP"}}}
+  ],
   securityContext: {{ $type }}.securityContext{
     runAsUser: 0,
     runAsGroup: 0,
