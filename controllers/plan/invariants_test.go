@@ -56,7 +56,7 @@ func (c *watcher) decided(w *world, o Observed, before v1alpha1.RolloutStatus, d
 		w.now.Sub(o.Verdict.At.Time) < 5*time.Second && !c.handedOver(w, o) {
 		w.broken(5, "weight stays %d though the canary fails", is.Desired)
 	}
-	if is.Desired > 0 && after.Phase != v1alpha1.PhasePromoting && w.endpoints(hashOf(after.Canary), w.now) == 0 {
+	if is.Desired > 0 && after.Phase != v1alpha1.PhasePromoting && w.endpoints(hashOf(after.Canary)) == 0 {
 		w.broken(1, "weight %d with no ready endpoint of %s", is.Desired, hashOf(after.Canary))
 	}
 	if on && !aborting && before.Phase == after.Phase && o.Workload.TemplateHash != after.Canary.TemplateHash && !c.handedOver(w, o) {
@@ -101,7 +101,7 @@ func (c *watcher) checkRaise(w *world, o Observed, before, after v1alpha1.Rollou
 		return
 	}
 	need := (after.Weight.Desired*o.Workload.Replicas + 99) / 100
-	if have := w.endpoints(hashOf(after.Canary), w.now); have < max(1, need) {
+	if have := w.endpoints(hashOf(after.Canary)); have < max(1, need) {
 		w.broken(1, "weight rises to %d with %d of %d endpoints of %s", after.Weight.Desired, have, need, hashOf(after.Canary))
 	}
 	for i := range w.proxies {
@@ -206,7 +206,7 @@ func (c *watcher) removing(w *world, hash string) {
 	s := &w.rollout.status
 	for i := range w.proxies {
 		p := &w.proxies[i]
-		if share := p.share(&w.objects, hash, w.now); share > 0 && !namedLagging(s, p.name) && !c.hopeless(w, p) {
+		if share := p.share(&w.objects, hash); share > 0 && !namedLagging(s, p.name) && !c.hopeless(w, p) {
 			w.broken(3, "canary %s goes while %s gives it %d%%: %+v", hash, p.name, share, p.inForce)
 		}
 	}
@@ -227,7 +227,7 @@ func frozen(s *v1alpha1.RolloutStatus) bool {
 // hopeless: the canary serves only because stable cannot, and there is no stable to wait for.
 func (c *watcher) hopeless(w *world, p *simProxy) bool {
 	d := w.cache.deployment
-	return (p.inForce.weight == 0 && w.endpoints(p.inForce.stable, w.now) == 0) && (!d.exists || d.replicas == 0 || w.rollout.deleting)
+	return (p.inForce.weight == 0 && w.endpoints(p.inForce.stable) == 0) && (!d.exists || d.replicas == 0 || w.rollout.deleting)
 }
 
 // handingOver checks the write after which the Deployment controller takes stable's pods away
@@ -244,7 +244,7 @@ func (c *watcher) handingOver(w *world, rs *simReplicaSet) {
 	if w.now.Sub(c.bakeSince) < bake {
 		w.broken(4, "%s is handed over after %s of %s bake", rs.hash, w.now.Sub(c.bakeSince), bake)
 	}
-	if _, _, ready := w.counts(rs.uid, w.now); ready != w.deployment.replicas || rs.replicas != ready {
+	if _, _, ready := w.counts(rs.uid); ready != w.deployment.replicas || rs.replicas != ready {
 		w.broken(4, "%s is handed over with %d of %d pods ready, Deployment %d", rs.hash, ready, rs.replicas, w.deployment.replicas)
 	}
 	if w.service.narrowed != "" {
@@ -290,8 +290,8 @@ func (c *watcher) step(w *world) {
 		if namedLagging(s, p.name) || c.left[p.name] {
 			continue
 		}
-		share := p.share(&w.objects, s.Canary.Hash, w.now)
-		clamped := w.endpoints(s.Stable.Hash, w.now) == 0
+		share := p.share(&w.objects, s.Canary.Hash)
+		clamped := w.endpoints(s.Stable.Hash) == 0
 		if share > 0 && (!clamped || frozen(s)) && !c.hopeless(w, p) {
 			c.lastShare = w.now
 		}

@@ -75,7 +75,7 @@ func (w *world) gather(r *simRollout) Observed {
 		best := int32(-1)
 		for i := range c.sets {
 			rs := &c.sets[i]
-			_, all, ready := c.counts(rs.uid, w.now)
+			_, all, ready := c.counts(rs.uid)
 			if w.owned(rs) && (rs.replicas > 0 || all > 0) && ready > best {
 				stable, best = rs.name, ready
 			}
@@ -95,7 +95,7 @@ func (w *world) gather(r *simRollout) Observed {
 		if !w.owned(rs) {
 			continue
 		}
-		if active, _, _ := c.counts(rs.uid, w.now); rs.replicas > 0 || active > 0 {
+		if active, _, _ := c.counts(rs.uid); rs.replicas > 0 || active > 0 {
 			running++
 		}
 		if seen := w.see(rs); rs.replicas > 0 && rs.name != stable && !handedOver && (!o.Running.Exists || seen.Available > o.Running.Available) {
@@ -149,7 +149,7 @@ func (w *world) gatherService(o *Observed) {
 		if p.goneAt.IsZero() && p.hash != o.Stable.Hash && (c.service.narrowed == "" || c.service.narrowed == p.hash) {
 			o.Service.OnlyStable = false
 		}
-		if o.Canary.Exists && p.hash == o.Canary.Hash && p.ready(w.now) && c.service.exists && c.service.selects &&
+		if o.Canary.Exists && p.hash == o.Canary.Hash && p.ready() && c.service.exists && c.service.selects &&
 			(c.service.narrowed == "" || c.service.narrowed == p.hash) {
 			o.Service.CanaryReady++
 		}
@@ -161,7 +161,7 @@ func (w *world) owned(rs *simReplicaSet) bool {
 }
 
 func (w *world) see(rs *simReplicaSet) ReplicaSet {
-	_, all, ready := w.cache.counts(rs.uid, w.now)
+	_, all, ready := w.cache.counts(rs.uid)
 	return ReplicaSet{
 		Exists: true, Name: rs.name, UID: strconv.Itoa(rs.uid), Hash: rs.hash, TemplateHash: rs.template,
 		Replicas: rs.replicas, Pods: all, Ready: ready, Available: ready, Owned: w.owned(rs), Ours: rs.owner == byHolder,

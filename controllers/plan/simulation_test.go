@@ -302,9 +302,10 @@ func (w *world) step(disturbed bool) {
 
 // observe brings what controllers write to status up to date, which makes old reads conflict.
 func (w *world) observe() {
+	w.kubelet()
 	for i := range w.sets {
 		rs := &w.sets[i]
-		active, all, ready := w.counts(rs.uid, w.now)
+		active, all, ready := w.counts(rs.uid)
 		if now := [3]int32{active, all, ready}; now != rs.status {
 			rs.status = now
 			w.touch(rs)

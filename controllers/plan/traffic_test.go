@@ -40,8 +40,8 @@ type simProxy struct {
 
 // share is the part of a proxy's requests that a revision gets, in percent: no revision without a ready
 // endpoint gets any.
-func (p *simProxy) share(o *objects, hash string, now time.Time) int32 {
-	here := o.endpoints(hash, now)
+func (p *simProxy) share(o *objects, hash string) int32 {
+	here := o.endpoints(hash)
 	if here == 0 {
 		return 0
 	}
@@ -56,7 +56,7 @@ func (p *simProxy) share(o *objects, hash string, now time.Time) int32 {
 			return 0
 		}
 	}
-	if other > 0 && o.endpoints(otherHash, now) == 0 {
+	if other > 0 && o.endpoints(otherHash) == 0 {
 		return 100
 	}
 	return own
@@ -88,7 +88,7 @@ func (w *world) push() {
 func (w *world) report(s *v1alpha1.RolloutStatus) Mesh {
 	m := Mesh{Epoch: s.Weight.Epoch, Live: true}
 	if w.mute {
-		return Mesh{StableEndpoints: w.endpoints(hashOf(s.Stable), w.now), CanaryEndpoints: w.endpoints(hashOf(s.Canary), w.now)}
+		return Mesh{StableEndpoints: w.endpoints(hashOf(s.Stable)), CanaryEndpoints: w.endpoints(hashOf(s.Canary))}
 	}
 	want := splitOf(s)
 	for i := range w.proxies {
@@ -105,7 +105,7 @@ func (w *world) report(s *v1alpha1.RolloutStatus) Mesh {
 			m.Rejected[p.name] = "cannot parse"
 		}
 	}
-	m.StableEndpoints, m.CanaryEndpoints = w.endpoints(hashOf(s.Stable), w.now), w.endpoints(hashOf(s.Canary), w.now)
+	m.StableEndpoints, m.CanaryEndpoints = w.endpoints(hashOf(s.Stable)), w.endpoints(hashOf(s.Canary))
 	return m
 }
 

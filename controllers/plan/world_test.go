@@ -56,6 +56,7 @@ type simPod struct {
 	readyAt  time.Time // zero: never
 	downTill time.Time
 	goneAt   time.Time // zero: not terminating
+	up       bool      // its readiness as last reported, which a cache may have from before
 }
 
 type simService struct {
@@ -76,9 +77,10 @@ type objects struct {
 }
 
 func (o *objects) copyTo(c *objects) {
-	sets, pods := c.sets[:0], c.pods[:0]
+	kept := *c
 	*c = *o
-	c.sets, c.pods = append(sets, o.sets...), append(pods, o.pods...)
+	c.sets = append(kept.sets[:0], o.sets...) //nolint:gocritic // the copy's own memory is used again
+	c.pods = append(kept.pods[:0], o.pods...) //nolint:gocritic // likewise
 }
 
 func (o *objects) set(name string) *simReplicaSet {
@@ -91,7 +93,7 @@ func (o *objects) set(name string) *simReplicaSet {
 }
 
 // counts are a ReplicaSet's pods: active ones, all, and ready ones.
-func (o *objects) counts(uid int, now time.Time) (active, all, ready int32) {
+func (o *objects) counts(uid int) (active, all, ready int32) {
 	for i := range o.pods {
 		p := &o.pods[i]
 		if p.set != uid {
@@ -100,7 +102,7 @@ func (o *objects) counts(uid int, now time.Time) (active, all, ready int32) {
 		all++
 		if p.goneAt.IsZero() {
 			active++
-			if p.ready(now) {
+			if p.ready() {
 				ready++
 			}
 		}
@@ -108,12 +110,18 @@ func (o *objects) counts(uid int, now time.Time) (active, all, ready int32) {
 	return active, all, ready
 }
 
-func (p *simPod) ready(now time.Time) bool {
-	return p.goneAt.IsZero() && !p.readyAt.IsZero() && !now.Before(p.readyAt) && !now.Before(p.downTill)
+func (p *simPod) ready() bool { return p.up && p.goneAt.IsZero() }
+
+// kubelet reports which pods are ready.
+func (c *cluster) kubelet() {
+	for i := range c.pods {
+		p := &c.pods[i]
+		p.up = !p.readyAt.IsZero() && !c.now.Before(p.readyAt) && !c.now.Before(p.downTill)
+	}
 }
 
 // endpoints are the ready endpoints of a revision that the mesh knows.
-func (o *objects) endpoints(hash string, now time.Time) int32 {
+func (o *objects) endpoints(hash string) int32 {
 	if hash == "" {
 		return 0
 	}
@@ -122,7 +130,7 @@ func (o *objects) endpoints(hash string, now time.Time) int32 {
 	}
 	n := int32(0)
 	for i := range o.pods {
-		if o.pods[i].hash == hash && o.pods[i].ready(now) {
+		if o.pods[i].hash == hash && o.pods[i].ready() {
 			n++
 		}
 	}
@@ -228,7 +236,7 @@ func (c *cluster) saturated(rs *simReplicaSet) bool {
 	if rs == nil {
 		return false
 	}
-	_, _, ready := c.counts(rs.uid, c.now)
+	_, _, ready := c.counts(rs.uid)
 	n := c.deployment.replicas
 	return rs.replicas == n && rs.desired == n && ready == n
 }
@@ -329,11 +337,11 @@ func (c *cluster) roll(newSet *simReplicaSet, olds []*simReplicaSet) {
 			return
 		}
 	}
-	_, _, available := c.counts(newSet.uid, c.now)
+	_, _, available := c.counts(newSet.uid)
 	mayGo := total - d.replicas - (newSet.replicas - available)
 	for _, unhealthyFirst := range []bool{true, false} {
 		for _, rs := range olds {
-			_, _, ready := c.counts(rs.uid, c.now)
+			_, _, ready := c.counts(rs.uid)
 			gone := min(mayGo, rs.replicas-ready)
 			if !unhealthyFirst {
 				gone = min(mayGo, rs.replicas)
@@ -363,14 +371,14 @@ func (c *cluster) replicaSetController() {
 	c.pods = kept
 	for i := range c.sets {
 		rs := &c.sets[i]
-		have, _, _ := c.counts(rs.uid, c.now)
+		have, _, _ := c.counts(rs.uid)
 		for ; have < rs.replicas; have++ {
 			c.pods = append(c.pods, c.newPod(rs))
 		}
 		for _, readyToo := range []bool{false, true} {
 			for j := range c.pods {
 				p := &c.pods[j]
-				if have > rs.replicas && p.set == rs.uid && p.goneAt.IsZero() && (readyToo || !p.ready(c.now)) {
+				if have > rs.replicas && p.set == rs.uid && p.goneAt.IsZero() && (readyToo || !p.ready()) {
 					p.goneAt = c.now.Add(c.grace())
 					have--
 				}
