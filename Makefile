@@ -31,7 +31,7 @@ unit: gcc $(BIN)/prometheus ## Run the unit tests with the race detector (under 
 
 .PHONY: api-test
 api-test: gcc build/assets build/crds ## Run the tests that need a real API server
-	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./internal/cli/... ./docs
+	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./internal/cli/... ./charts/... ./docs
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## Run the linters

@@ -27,12 +27,19 @@ demo: packages $(CLUSTER_PROGRAMS) $(BIN)/helm e2e-programs ## Release three ver
 	@$(BIN)/cluster up --name demo
 	@$(BIN)/demo --cluster demo
 
+# The cluster that tests and benchmarks run on. It is taken down at the end, also after a failure or
+# Ctrl-C; KEEP=1 keeps it, to look around or to run again sooner.
+E2E_CLUSTER ?= e2e
+KEEP        ?=
+define on-cluster
+@$(BIN)/cluster up --name $(E2E_CLUSTER)
+@trap '[ -n "$(KEEP)" ] || $(BIN)/cluster down --name $(E2E_CLUSTER)' EXIT; $(1)
+endef
+
 .PHONY: e2e
-e2e: packages $(CLUSTER_PROGRAMS) $(BIN)/helm e2e-programs ## End-to-end tests on a real cluster (TEST=regexp for some)
-	@$(BIN)/cluster up --name e2e
-	KUBECONFIG_E2E=$(CURDIR)/build/cluster/e2e/kubeconfig go test -count=1 -timeout 45m -parallel $(E2E_PARALLEL) -v -run '$(TEST)' ./e2e
+e2e: packages $(CLUSTER_PROGRAMS) $(BIN)/helm e2e-programs ## End-to-end tests on a real cluster (TEST=regexp for some, KEEP=1 keeps the cluster)
+	$(call on-cluster,KUBECONFIG_E2E=$(CURDIR)/build/cluster/$(E2E_CLUSTER)/kubeconfig go test -count=1 -timeout 45m -parallel $(E2E_PARALLEL) -v -run '$(TEST)' ./e2e)
 
 .PHONY: bench-release
 bench-release: packages $(CLUSTER_PROGRAMS) $(BIN)/helm e2e-programs ## Measure releases on a real cluster, into build/bench/release.json
-	@$(BIN)/cluster up --name e2e
-	@$(BIN)/bench --cluster e2e --out build/bench/release.json
+	$(call on-cluster,$(BIN)/bench --cluster $(E2E_CLUSTER) --out build/bench/release.json)
