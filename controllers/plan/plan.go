@@ -34,9 +34,11 @@ type Observed struct {
 	Stable ReplicaSet
 	Canary ReplicaSet
 	// Native is the oldest ReplicaSet that the Deployment owns whose template equals the Deployment's
-	// present one, other than Stable and other than a canary that was handed over: a version that was
-	// there before, or one that the Deployment controller made while no hold was in force. It is what
-	// the Deployment controller takes as its new one.
+	// present one, other than Stable and other than a canary that was handed over (owned, with replicas
+	// above zero, while a release is on): a version that was there before, or one that the Deployment
+	// controller made while no hold was in force. It is what the Deployment controller takes as its new
+	// one. An owned ReplicaSet at zero that status already names as the canary is Native still: it waits
+	// to be taken over.
 	Native ReplicaSet
 	// Running is, of the ReplicaSets that the Deployment owns with spec.replicas above zero, other than
 	// Stable and other than a canary that was handed over, the one with most available pods: what runs
