@@ -112,10 +112,12 @@ func TestRightForGRPC(t *testing.T) {
 				t.Fatalf("route %s sends nowhere", route.Name)
 			}
 			var some int
-			for _, cluster := range weighted {
+			for _, cluster := range xds.NamedClusters(route) {
 				if _, exists := reachable[cluster]; !exists {
 					t.Fatalf("route %s refers to %s, which is not there", route.Name, cluster)
 				}
+			}
+			for _, cluster := range weighted {
 				some += reachable[cluster]
 			}
 			for _, cluster := range weighted {
@@ -421,4 +423,41 @@ func frame(f *testing.F, resources xds.Resources) []byte {
 		out.Write(resource.Body.Value)
 	}
 	return out.Bytes()
+}
+
+// Through a whole release no route sends requests to a cluster that the one before had not named: gRPC
+// would fail calls.
+func TestReleaseBringsInNoNewCluster(t *testing.T) {
+	stable, both := plain("cart"), release()
+	both.Ports = both.Ports[:1]
+	delete(both.Subsets[1].Endpoints[0].Ports, "grpc-new")
+	at := func(weight uint32, subsets ...ir.Subset) ir.Service {
+		service := both
+		service.Subsets = subsets
+		service.Split.Weight = weight
+		service.Split = service.Split.WithShares(subsets)
+		return service
+	}
+	old, fresh := both.Subsets[0], both.Subsets[1]
+	after := stable
+	after.Subsets, after.Split = []ir.Subset{fresh}, ir.Split{Owner: "6f2c", Epoch: 9}
+	mixed := after
+	mixed.Subsets = []ir.Subset{old, fresh}
+	steps := []ir.Service{
+		stable, at(0, old), at(0, old, fresh), at(10, old, fresh), at(100, old, fresh), at(0, old, fresh),
+		at(50, old, fresh), at(100, old, fresh), mixed, after,
+	}
+	var before []string
+	for i, step := range steps {
+		resources, err := xds.EncodeService(step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, cluster := range xds.WeightedClusters(resources.Routes[0]) {
+			if i > 0 && !slices.Contains(before, cluster) {
+				t.Errorf("step %d brings in %s; named before were %v", i, cluster, before)
+			}
+		}
+		before = xds.NamedClusters(resources.Routes[0])
+	}
 }

@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net"
@@ -20,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
@@ -539,4 +542,46 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+}
+
+// Whatever the file says under a right checksum, reading it does not panic, and what it gives is good to
+// start from or refused.
+func FuzzStore(f *testing.F) {
+	encoded, err := xds.Encode(of(echo(10, 1)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	stored := &discoveryv3.DeltaDiscoveryResponse{}
+	for _, packed := range encoded.Pack() {
+		stored.Resources = append(stored.Resources, &discoveryv3.Resource{Name: packed.Name, Version: packed.Version, Resource: packed.Body})
+	}
+	seed, err := proto.Marshal(stored)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	path := filepath.Join(f.TempDir(), "config")
+	f.Fuzz(func(t *testing.T, body []byte) {
+		sum := sha256.Sum256(body)
+		content := append([]byte("sluice-config/1 "+hex.EncodeToString(sum[:])+"\n"), body...)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		applied := newConsumer()
+		applied.verdict = func(mesh ir.Mesh) error {
+			for _, service := range mesh.Services {
+				if err := service.Validate(); err != nil {
+					t.Errorf("from the store: %v", err)
+				}
+			}
+			return nil
+		}
+		c, err := client.New(client.Options{Address: "127.0.0.1:1", Node: client.Node{ID: "x"}, Consumer: applied, Store: client.NewStore(path), Logger: quiet()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = c.Run(ctx)
+	})
 }

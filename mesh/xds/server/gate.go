@@ -12,9 +12,9 @@ import (
 //   - Up: a route waits until the stream has acknowledged the clusters and endpoints that it sends
 //     requests to, a listener until the route. That binds only clients that ask for all clusters (or all
 //     routes): gRPC asks for a cluster only once a route names it.
-//   - Down: a listener's removal goes first, then the route's; endpoints that run out, and clusters and
-//     endpoints that go, wait while a route in force on the stream sends requests to them and the client
-//     still has to answer for a newer one. A route that it rejected is not waited for: keeping dead
+//   - Down: a listener's removal goes first, then the route's; endpoints that run out wait while a route
+//     in force on the stream sends requests to them, clusters and endpoints that go while it names them,
+//     and the client still has to answer for a newer one. A route that it rejected is not waited for: keeping dead
 //     endpoints helps nobody.
 func (t *stream) mustWait(sub *subscription, name string, want, have *resource) bool {
 	switch sub.typeURL {
@@ -28,10 +28,13 @@ func (t *stream) mustWait(sub *subscription, name string, want, have *resource) 
 		}
 		return !t.reaches(want.needs)
 	case xds.ClusterType:
-		return want == nil && t.sendsTo(name)
+		return want == nil && t.outdated(name, func(route *resource) []string { return route.names })
 	case xds.EndpointType:
-		runsOut := have != nil && have.reachable > 0 && (want == nil || want.reachable == 0)
-		return runsOut && t.sendsTo(name)
+		if want == nil {
+			return t.outdated(name, func(route *resource) []string { return route.names })
+		}
+		runsOut := have != nil && have.reachable > 0 && want.reachable == 0
+		return runsOut && t.outdated(name, func(route *resource) []string { return route.weighs })
 	default:
 		return false
 	}
@@ -68,15 +71,15 @@ func (t *stream) asks(sub *subscription, name string) bool {
 	return r != nil && t.covers(sub, r)
 }
 
-// sendsTo reports whether the route in force sends requests to the cluster while the client has yet to
-// answer for a newer route.
-func (t *stream) sendsTo(cluster string) bool {
+// outdated reports whether the route in force refers to the cluster, in the given sense, while the client
+// has yet to answer for a newer route.
+func (t *stream) outdated(cluster string, refers func(route *resource) []string) bool {
 	name, ok := xds.RouteOf(cluster)
 	routes := t.subscriptions[xds.RouteType]
 	if !ok || routes == nil || routes.force[name] == nil {
 		return false
 	}
-	if !slices.Contains(routes.force[name].weighs, cluster) {
+	if !slices.Contains(refers(routes.force[name]), cluster) {
 		return false
 	}
 	newer := t.want(routes, name)

@@ -110,7 +110,8 @@ func (c *convergence) take(from *feed) []line {
 }
 
 // Handler streams this replica's acknowledgements as JSON lines, for Follow of other replicas: all
-// there is first, then what changes, with heartbeats.
+// there is first, then what changes, with heartbeats. An answer ends only with its request's context: an
+// http.Server that has it is stopped by Close, or by a BaseContext that ends; Shutdown alone would wait.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		feed := s.convergence.subscribe()

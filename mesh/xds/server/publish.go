@@ -29,10 +29,11 @@ type resource struct {
 	wire *discoveryv3.Resource
 	// audience that a wildcard subscription gives it to.
 	audience audience
-	// weighs lists the clusters that a route sends requests to; needs those of all routes of the service,
-	// which go out together. reachable counts an assignment's ready endpoints.
-	weighs, needs []string
-	reachable     int
+	// weighs lists the clusters that a route sends requests to, names all that it refers to; needs those
+	// that all routes of the service, which go out together, send requests to. reachable counts an
+	// assignment's ready endpoints.
+	weighs, names, needs []string
+	reachable            int
 }
 
 // audience is who gets a resource without asking for it by name.
@@ -108,7 +109,7 @@ func newService(meaning ir.Service) (*service, error) {
 		}
 		switch message := packed.Message.(type) {
 		case *routev3.RouteConfiguration:
-			r.weighs, r.needs = xds.WeightedClusters(message), needs
+			r.weighs, r.names, r.needs = xds.WeightedClusters(message), xds.NamedClusters(message), needs
 		case *endpointv3.ClusterLoadAssignment:
 			r.reachable = xds.Reachable(message)
 		}
