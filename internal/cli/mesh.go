@@ -15,7 +15,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-mesh/sluice/api/v1alpha1"
 	"github.com/sluice-mesh/sluice/internal/meshstatus"
 )
 
@@ -68,6 +70,7 @@ func newMesh(env *environment) *cobra.Command {
 				only = *env.flags.Namespace
 			}
 			restrict(replicas, only)
+			name(replicas, env.owners(cmd.Context(), only))
 			if output == "json" || output == "yaml" {
 				err = write(env.Out, replicas, output)
 			} else {
@@ -88,9 +91,6 @@ func askReplicas(ctx context.Context, clients kubernetes.Interface, namespace st
 	if err != nil {
 		return nil, advise(err, "list the operator's pods in "+namespace)
 	}
-	if len(pods.Items) == 0 {
-		return nil, fmt.Errorf("there is no operator in namespace %s; name the installation's with --sluice-namespace", namespace)
-	}
 	var replicas []replica
 	for _, pod := range pods.Items {
 		if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
@@ -101,6 +101,9 @@ func askReplicas(ctx context.Context, clients kubernetes.Interface, namespace st
 			answer.Error = err.Error()
 		}
 		replicas = append(replicas, answer)
+	}
+	if len(replicas) == 0 {
+		return nil, fmt.Errorf("there is no operator in namespace %s; name the installation's with --sluice-namespace", namespace)
 	}
 	slices.SortFunc(replicas, func(a, b replica) int { return strings.Compare(a.Replica, b.Replica) })
 	return replicas, nil
@@ -123,6 +126,37 @@ func restrict(replicas []replica, namespace string) {
 	for _, r := range replicas {
 		if r.Status != nil {
 			r.Status.Services = slices.DeleteFunc(r.Status.Services, func(s meshstatus.Service) bool { return s.Namespace != namespace })
+		}
+	}
+}
+
+// owners maps the UID by which the mesh knows a Rollout to its name. A person who may not list Rollouts
+// sees UIDs.
+func (env *environment) owners(ctx context.Context, namespace string) map[string]string {
+	names := map[string]string{}
+	c, _, err := env.connect()
+	if err != nil {
+		return names
+	}
+	var rollouts v1alpha1.RolloutList
+	if err := c.List(ctx, &rollouts, client.InNamespace(namespace)); err != nil {
+		return names
+	}
+	for _, rollout := range rollouts.Items {
+		names[string(rollout.UID)] = rollout.Name
+	}
+	return names
+}
+
+func name(replicas []replica, owners map[string]string) {
+	for _, r := range replicas {
+		if r.Status == nil {
+			continue
+		}
+		for i, s := range r.Status.Services {
+			if owner := owners[s.Owner]; owner != "" {
+				r.Status.Services[i].Owner = owner
+			}
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/sluice-mesh/sluice/internal/meshstatus"
 )
@@ -44,21 +45,28 @@ func api(t *testing.T, replicas map[string]*meshstatus.Status) *world {
 	}
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	return &world{config: &rest.Config{Host: server.URL}, namespace: "demo"}
+	scheme, err := newScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shop := rollout(nil)
+	shop.UID = "321cd199"
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(shop).Build()
+	return &world{WithWatch: c, config: &rest.Config{Host: server.URL}, namespace: "demo"}
 }
 
 func twoReplicas() map[string]*meshstatus.Status {
 	since := noon.Add(-3 * time.Second)
 	return map[string]*meshstatus.Status{
 		"sluice-operator-b": {Replica: "sluice-operator-b", Services: []meshstatus.Service{
-			{Namespace: "demo", Name: "shop", Owner: "shop", Epoch: 8, Weight: 50, Proxies: []meshstatus.Proxy{
+			{Namespace: "demo", Name: "shop", Owner: "321cd199", Epoch: 8, Weight: 50, Proxies: []meshstatus.Proxy{
 				{Node: "load-3.demo", Acknowledged: true, Version: "6d1f", Since: since},
 				{Node: "load-1.demo", Version: "0a2b", Rejected: "no such cluster\x1b[2J", Since: since},
 			}},
 			{Namespace: "till", Name: "register", Port: 80},
 		}},
 		"sluice-operator-a": {Replica: "sluice-operator-a", Services: []meshstatus.Service{
-			{Namespace: "demo", Name: "shop", Owner: "shop", Epoch: 7, Weight: 25, Proxies: []meshstatus.Proxy{
+			{Namespace: "demo", Name: "shop", Owner: "321cd199", Epoch: 7, Weight: 25, Proxies: []meshstatus.Proxy{
 				{Node: "load-2.demo", Since: since},
 			}},
 		}},
@@ -97,7 +105,7 @@ func TestMeshStatusOfAReplicaThatIsAway(t *testing.T) {
 
 func TestMeshStatusWithoutOperator(t *testing.T) {
 	code, _, problems := api(t, nil).run(t, "mesh", "status")
-	if code != ExitDone && !strings.Contains(problems, "--sluice-namespace") {
+	if code != ExitError || !strings.Contains(problems, "--sluice-namespace") {
 		t.Errorf("exit %d, %q", code, problems)
 	}
 }

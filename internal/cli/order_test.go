@@ -57,6 +57,7 @@ func TestOrder(t *testing.T) {
 	}
 	for verb, step := range cases {
 		t.Run(string(verb), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.add(t, progressing)
 			w.operate(t, answer(true, "done as jane says"))
@@ -113,7 +114,8 @@ func TestOrderNobodyActsOn(t *testing.T) {
 func TestOrderReplacedWhileItWaits(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, progressing)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	replaced := make(chan error, 1)
 	go func() {
 		replaced <- follow(ctx, w, w.namespace, "shop", func(r *v1alpha1.Rollout) (bool, error) {
@@ -126,13 +128,10 @@ func TestOrderReplacedWhileItWaits(t *testing.T) {
 			return true, env.order(ctx, w, client.ObjectKeyFromObject(r), v1alpha1.VerbAbort, waiting{})
 		})
 	}()
-	defer func() {
-		cancel()
-		if err := <-replaced; err != nil {
-			t.Error(err)
-		}
-	}()
 	code, _, problems := w.run(t, "approve", "shop")
+	if err := <-replaced; err != nil {
+		t.Error(err)
+	}
 	if code != ExitError || !strings.Contains(problems, "the order was replaced before the operator had acted on it: abort by bob") {
 		t.Errorf("exit %d, %q", code, problems)
 	}

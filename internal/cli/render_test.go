@@ -121,7 +121,7 @@ var states = map[string]func(*v1alpha1.Rollout){
 		r.Status.LastCommand = &v1alpha1.CommandStatus{ID: "1", Verb: v1alpha1.VerbPromote, Accepted: false, Message: "promote refused: the release was rolled back", At: before(time.Second)}
 	},
 	"promoted": func(r *v1alpha1.Rollout) {
-		r.Status.Release = &v1alpha1.Release{ID: "bcdfghjklm-3", StartedAt: before(10 * time.Minute), EndedAt: ptr.To(before(time.Minute)), Outcome: v1alpha1.OutcomePromoted, ExpeditedBy: "jane"}
+		r.Status.Release = &v1alpha1.Release{ID: "bcdfghjklm-3", StartedAt: before(10 * time.Minute), PhaseSince: before(time.Minute), EndedAt: ptr.To(before(time.Minute)), Outcome: v1alpha1.OutcomePromoted, ExpeditedBy: "jane"}
 	},
 	"stalled": func(r *v1alpha1.Rollout) {
 		r.Status = v1alpha1.RolloutStatus{Phase: v1alpha1.PhasePending, Message: "cannot act", Conditions: []metav1.Condition{

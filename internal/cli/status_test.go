@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -45,6 +44,7 @@ func TestStatus(t *testing.T) {
 		"healthy and stalled":         {stalled(v1alpha1.PhaseHealthy), true, false, ExitStalled, "Healthy"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.add(t, test.change)
 			if test.deployment {
@@ -85,13 +85,14 @@ func TestStatusWatch(t *testing.T) {
 		"stalled, then somebody acts": {"stalled", []string{"progressing", "promoted"}, ExitDone},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.add(t, states[test.from])
 			w.addDeployment(t, "shop:v1", false)
 			script := test.script
 			env, out, problems := w.environment()
 			if len(script) > 0 {
-				env.settle = 10 * time.Second // it is cut short by what happens
+				env.settle = patience // it is cut short by what happens
 			}
 			// The operator writes the next state when the last one has been told.
 			w.operate(t, func(r *v1alpha1.Rollout) bool {
@@ -107,7 +108,9 @@ func TestStatusWatch(t *testing.T) {
 				script = script[1:]
 				return true
 			})
-			code := run(t.Context(), "sluice", []string{"status", "shop", "--watch"}, env)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			code := run(ctx, "sluice", []string{"status", "shop", "--watch"}, env)
 			if code != test.want {
 				t.Errorf("exit %d, want %d: %s%s", code, test.want, out, problems)
 			}
@@ -170,7 +173,7 @@ func TestGetWatch(t *testing.T) {
 	w.add(t, progressing)
 	env, out, _ := w.environment()
 	told := func() int { return strings.Count(out.String(), "\n") }
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	w.operate(t, func(r *v1alpha1.Rollout) bool {
 		switch n := told(); {

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -23,6 +22,9 @@ import (
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
 )
+
+// patience is how long a test waits for what takes milliseconds.
+const patience = 20 * time.Second
 
 var (
 	apiServer     *rest.Config
@@ -128,9 +130,10 @@ func (w *world) addDeployment(t *testing.T, image string, held bool) *appsv1.Dep
 func (w *world) operate(t *testing.T, act func(*v1alpha1.Rollout) bool) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	go func() {
-		done <- follow(ctx, w, w.namespace, "shop", func(r *v1alpha1.Rollout) (bool, error) {
+		defer close(done)
+		err := follow(ctx, w, w.namespace, "shop", func(r *v1alpha1.Rollout) (bool, error) {
 			r = r.DeepCopy()
 			if !act(r) {
 				return false, nil
@@ -140,12 +143,13 @@ func (w *world) operate(t *testing.T, act func(*v1alpha1.Rollout) bool) {
 			}
 			return false, nil
 		})
+		if ctx.Err() == nil {
+			t.Errorf("operator: %v", err)
+		}
 	}()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("operator: %v", err)
-		}
+		<-done
 	})
 }
 
@@ -187,6 +191,8 @@ func (w *world) environment() (env *environment, out, problems *buffer) {
 func (w *world) run(t *testing.T, args ...string) (code int, out, problems string) {
 	t.Helper()
 	env, stdout, stderr := w.environment()
-	code = run(t.Context(), "sluice", args, env)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	code = run(ctx, "sluice", args, env)
 	return code, stdout.String(), stderr.String()
 }

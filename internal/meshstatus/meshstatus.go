@@ -31,7 +31,7 @@ type Service struct {
 	Name      string `json:"name"`
 	// Port is zero where the answer is for all ports.
 	Port int32 `json:"port,omitempty"`
-	// Owner is the Rollout whose decision the split is; empty when no release is on.
+	// Owner is the Rollout whose decision the split is, as the mesh knows it: its UID. Empty without one.
 	Owner string `json:"owner,omitempty"`
 	// Epoch of that decision.
 	Epoch int64 `json:"epoch,omitempty"`
