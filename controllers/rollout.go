@@ -111,7 +111,9 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, w *world, decision pla
 		}
 	}
 	rollout.Status = decision.Status
-	if !equality.Semantic.DeepEqual(*before, decision.Status) {
+	// Writes are fenced by the status even when it stays as it is, so that a leader that is behind writes
+	// nothing.
+	if len(decision.Ops) > 0 || !equality.Semantic.DeepEqual(*before, decision.Status) {
 		if err := r.Client.Status().Update(ctx, rollout); err != nil {
 			return outdated(err, "persist status")
 		}
