@@ -238,5 +238,37 @@ func (c *Cluster) KillLeader(ctx context.Context) (*corev1.Pod, error) {
 	return pod, Kill(pod, operatorContainer(pod))
 }
 
+// RenewOperators replaces the operator's pods by new ones and waits until they are ready and one leads.
+// The kubelet makes a container that was killed several times wait longer and longer.
+func (c *Cluster) RenewOperators(ctx context.Context) error {
+	operators, err := c.Operators(ctx)
+	if err != nil {
+		return err
+	}
+	pods, err := Follow[*corev1.Pod](ctx, c.Client, &corev1.PodList{}, client.InNamespace(SystemNamespace),
+		client.MatchingLabels{"app.kubernetes.io/component": operatorComponent})
+	if err != nil {
+		return err
+	}
+	defer pods.Stop()
+	for i := range operators {
+		if err := c.Client.Delete(ctx, &operators[i]); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete operator: %w", err)
+		}
+	}
+	gone := func(all []*corev1.Pod) bool {
+		return !slices.ContainsFunc(all, func(p *corev1.Pod) bool {
+			return slices.ContainsFunc(operators, func(old corev1.Pod) bool { return old.UID == p.UID })
+		})
+	}
+	if err := pods.Await(ctx, "the operators before to be gone", gone); err != nil {
+		return err
+	}
+	if err := c.AwaitOperators(ctx, len(operators)); err != nil {
+		return err
+	}
+	return c.AwaitLeader(ctx)
+}
+
 // operatorContainer is the name of the operator's container: the pod's only one.
 func operatorContainer(pod *corev1.Pod) string { return pod.Spec.Containers[0].Name }
