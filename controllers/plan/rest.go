@@ -91,6 +91,9 @@ func (t *turn) healthy() {
 		t.say(t.degraded)
 		return
 	}
+	if t.unready() {
+		return // said now, not only when a version is waiting
+	}
 	t.say(fmt.Sprintf("version %s is stable", t.status.Stable.Hash))
 }
 
@@ -175,6 +178,9 @@ func (t *turn) keepRejected() {
 	}
 	if t.status.Release.Reason == scaledToZero {
 		t.say("the release begins again when the Deployment has replicas")
+		return
+	}
+	if t.unready() {
 		return
 	}
 	reason := fmt.Sprintf("rolled back: %s; change the Deployment's template, or order a retry", t.status.Release.Reason)
