@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -207,11 +208,30 @@ func merge(replicas []replica) []published {
 	}
 	var all []published
 	for _, s := range byKey {
-		slices.SortFunc(s.Proxies, func(a, b meshstatus.Proxy) int { return strings.Compare(a.Node, b.Node) })
+		s.Proxies = once(s.Proxies)
 		all = append(all, *s)
 	}
 	slices.SortFunc(all, func(a, b published) int { return strings.Compare(serviceName(a.Service), serviceName(b.Service)) })
 	return all
+}
+
+// once orders proxies by node and keeps one word of each: the leader repeats what the others tell it. Where
+// they differ, the one that has less in force counts.
+func once(proxies []meshstatus.Proxy) []meshstatus.Proxy {
+	slices.SortFunc(proxies, func(a, b meshstatus.Proxy) int {
+		return cmp.Or(strings.Compare(a.Node, b.Node), cmp.Compare(inForce(a), inForce(b)))
+	})
+	return slices.CompactFunc(proxies, func(a, b meshstatus.Proxy) bool { return a.Node == b.Node })
+}
+
+func inForce(p meshstatus.Proxy) int {
+	switch {
+	case p.Rejected != "":
+		return 0
+	case !p.Acknowledged:
+		return 1
+	}
+	return 2
 }
 
 func serviceName(s meshstatus.Service) string {
@@ -251,11 +271,11 @@ func meshTable(w io.Writer, replicas []replica, now time.Time, wide bool, style 
 			line := fmt.Sprintf("%s  %s  ", serviceName(s.Service), p.Node)
 			switch {
 			case p.Rejected != "":
-				line += style.paint(red, "refused") + fmt.Sprintf(" %s ago: %s", age(p.Since, now), plain(p.Rejected))
+				line += style.paint(red, "refused") + ago(" %s ago", p.Since, now) + ": " + plain(p.Rejected)
 			case !p.Acknowledged:
-				line += style.paint(yellow, "waiting") + fmt.Sprintf(" for %s", age(p.Since, now))
+				line += style.paint(yellow, "waiting") + ago(" for %s", p.Since, now)
 			case wide:
-				line += style.paint(green, "acknowledged") + fmt.Sprintf(" %s ago %s", age(p.Since, now), p.Version)
+				line += style.paint(green, "acknowledged") + ago(" %s ago", p.Since, now) + after(" ", plain(p.Version))
 			default:
 				continue
 			}
@@ -263,4 +283,12 @@ func meshTable(w io.Writer, replicas []replica, now time.Time, wide bool, style 
 		}
 	}
 	return nil
+}
+
+// ago is empty where the time is not known.
+func ago(format string, since, now time.Time) string {
+	if since.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(format, age(since, now))
 }

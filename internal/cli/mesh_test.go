@@ -68,6 +68,7 @@ func twoReplicas() map[string]*meshstatus.Status {
 		"sluice-operator-a": {Replica: "sluice-operator-a", Services: []meshstatus.Service{
 			{Namespace: "demo", Name: "shop", Owner: "321cd199", Epoch: 7, Weight: 25, Proxies: []meshstatus.Proxy{
 				{Node: "load-2.demo", Since: since},
+				{Node: "load-3.demo", Acknowledged: true}, // told by another replica
 			}},
 		}},
 	}
