@@ -131,38 +131,36 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// The Service is made to select other pods in mid-release: the release does not go on, and does once
-// it is mended; clients are served all the time, as the mesh goes by pods.
-func TestServiceLeavesInMidRelease(t *testing.T) {
+// The Service is deleted in mid-release: the release is rolled back and says why. Once the Service is
+// back, clients are served by stable, and the next version is released.
+func TestServiceDeletedInMidRelease(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{steps: waiting()})
 	w.release(v2)
 	w.waits(1, 1)
 	w.must(w.Client.Delete(w.ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: w.Name, Name: shop}}))
-	stalls(w.ctx, t, w.rollout, v1alpha1.ReasonServiceMissing)
-	if o := w.rollout.Latest(); o.Status.Weight.Desired > 50 {
-		t.Errorf("weight rose to %d without the Service", o.Status.Weight.Desired)
+	o := w.ends(1, v1alpha1.OutcomeRolledBack)
+	if !strings.Contains(o.Status.Release.Reason, "Service "+shop) {
+		t.Errorf("reason %q does not name the Service", o.Status.Release.Reason)
 	}
 	// Without a Service its name leads nowhere, with or without a mesh: what clients see meanwhile is not
-	// judged. A new Service has a new address, which clients take up when they resolve again.
+	// judged. The new one keeps the address, so that clients need not resolve the name again.
 	again := harness.App{Name: shop}.Service()
 	again.Spec.ClusterIP = w.before.Spec.ClusterIP
 	w.must(w.Create(w.ctx, again))
-	_, err := w.rollout.Until(w.ctx, "the Service to be seen again", func(o *v1alpha1.Rollout) bool {
-		reason, _ := harness.Stalled(o)
-		return reason != v1alpha1.ReasonServiceMissing
-	})
-	w.must(err)
 	if _, err := w.load.Poll(w.ctx, "requests to flow again", flows(w)); err != nil {
 		t.Fatal(err)
 	}
+	w.served("v1")
 	before := w.seen().Total.Lost
-	w.must(w.load.Flows(w.ctx, 120))
+	w.release(v3)
+	w.waits(2, 1)
+	w.order(v1alpha1.VerbResume)
+	w.ends(2, v1alpha1.OutcomePromoted)
+	w.served("v3")
 	if lost := w.seen().Total.Lost - before; lost != 0 {
 		t.Errorf("%d requests lost after the Service was back", lost)
 	}
-	w.ends(1, v1alpha1.OutcomeRolledBack)
-	w.served("v1")
 }
 
 // flows is a condition: answers have come since it was made.
