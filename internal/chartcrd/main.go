@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -38,7 +39,7 @@ func run(args []string) error {
 	if len(args) != 2 {
 		return errors.New("give the path of controller-gen and of the template to write")
 	}
-	generate := exec.Command(args[0], "crd", "paths=github.com/sluice-mesh/sluice/api/...", "output:stdout")
+	generate := exec.CommandContext(context.Background(), args[0], "crd", "paths=github.com/sluice-mesh/sluice/api/...", "output:stdout")
 	var problems bytes.Buffer
 	generate.Stderr = &problems
 	crd, err := generate.Output()

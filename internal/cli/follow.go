@@ -65,7 +65,7 @@ func watchOnce(ctx context.Context, c client.WithWatch, from *v1alpha1.Rollout, 
 	case apierrors.IsForbidden(err):
 		return false, advise(err, "watch rollout "+from.Name)
 	case err != nil:
-		return false, nil //nolint:nilerr // the API server is away, or the version is too old: begin again
+		return false, nil // the API server is away, or the version is too old: begin again
 	}
 	defer watcher.Stop()
 	ticker := time.NewTicker(again)
@@ -77,7 +77,7 @@ func watchOnce(ctx context.Context, c client.WithWatch, from *v1alpha1.Rollout, 
 			return false, ctx.Err()
 		case <-ticker.C:
 			if next, err = find(ctx, c, from.Namespace, from.Name); err != nil {
-				return false, nil //nolint:nilerr // beginning again tells whether it lasts
+				return false, nil // beginning again tells whether it lasts
 			}
 		case event, open := <-watcher.ResultChan():
 			if !open || event.Type == watch.Error {

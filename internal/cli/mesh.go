@@ -199,7 +199,7 @@ func merge(replicas []replica) []published {
 			}
 			have.replicas++
 			have.differ = have.differ || have.Epoch != s.Epoch || have.Weight != s.Weight
-			proxies := append(have.Proxies, s.Proxies...)
+			proxies := slices.Concat(have.Proxies, s.Proxies)
 			if s.Epoch > have.Epoch {
 				have.Service = s
 			}
