@@ -23,8 +23,9 @@ const (
 func TestMain(m *testing.M) {
 	if os.Getenv(asProxy) != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		os.Exit(command(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+		code := command(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+		stop()
+		os.Exit(code)
 	}
 	os.Exit(m.Run())
 }

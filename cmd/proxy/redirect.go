@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/sluice-mesh/sluice/mesh/proxy/capture"
@@ -42,7 +43,7 @@ func redirect(args []string, getenv func(string) string, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	rules.Node = append(hosts, gateways...)
+	rules.Node = slices.Concat(hosts, gateways)
 	if err := capture.Install(rules); err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"github.com/sluice-mesh/sluice/internal/version"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -17,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/sluice-mesh/sluice/internal/version"
 	"github.com/sluice-mesh/sluice/mesh/proxy"
 	"github.com/sluice-mesh/sluice/mesh/proxy/capture"
 	"github.com/sluice-mesh/sluice/mesh/xds/client"

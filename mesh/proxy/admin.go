@@ -2,7 +2,7 @@ package proxy
 
 import (
 	"encoding/json"
-	"io"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
@@ -24,7 +24,7 @@ import (
 func (p *Proxy) admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok\n") })
 	mux.HandleFunc("GET /startup", func(w http.ResponseWriter, _ *http.Request) { p.answerStarted(w) })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
 		if p.draining.Load() {
@@ -41,7 +41,7 @@ func (p *Proxy) admin() http.Handler {
 	})
 	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, _ *http.Request) {
 		p.BeginDrain()
-		io.WriteString(w, "draining\n")
+		fmt.Fprint(w, "draining\n")
 	})
 	if p.Profiling {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -55,13 +55,13 @@ func (p *Proxy) admin() http.Handler {
 func (p *Proxy) answerStarted(w http.ResponseWriter) {
 	select {
 	case <-p.configured:
-		io.WriteString(w, "configured\n")
+		fmt.Fprint(w, "configured\n")
 		return
 	default:
 	}
 	select {
 	case <-p.grace:
-		io.WriteString(w, "no configuration: passing through\n")
+		fmt.Fprint(w, "no configuration: passing through\n")
 	default:
 		http.Error(w, "waiting for a configuration", http.StatusServiceUnavailable)
 	}

@@ -33,7 +33,7 @@ func Head(conn *net.TCPConn, first, more time.Duration) (Verdict, error) {
 	if err != nil {
 		return Other, fmt.Errorf("read first bytes: %w", err)
 	}
-	defer conn.SetReadDeadline(time.Time{})
+	defer func() { _ = conn.SetReadDeadline(time.Time{}) }()
 	var head [64]byte
 	verdict, seen := undecided, 0
 	for wait := first; verdict == undecided; wait = more {
