@@ -2,12 +2,13 @@
 # hack/cluster.mk; paths are relative to it.
 
 # Programs of this module that go into pods or drive them. go build knows what is up to date.
-E2E_PODS    := operator proxy shop load
+E2E_PODS    := operator proxy shop load slackfake
 E2E_DRIVERS := demo bench
 E2E_SOURCE_operator := ./cmd/operator
 E2E_SOURCE_proxy    := ./cmd/proxy
 E2E_SOURCE_shop     := ./e2e/shop
 E2E_SOURCE_load     := ./e2e/load
+E2E_SOURCE_slackfake := ./notifier/slack/slackfake/serve
 E2E_SOURCE_demo     := ./e2e/cmd/demo
 E2E_SOURCE_bench    := ./e2e/cmd/bench
 

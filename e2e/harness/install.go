@@ -40,6 +40,7 @@ func Images() []Image {
 		{"sluice.dev/operator:dev", "operator"},
 		{"sluice.dev/proxy:dev", "proxy"},
 		{"sluice.dev/load:dev", "load"},
+		{"sluice.dev/slackfake:dev", "slackfake"},
 	}
 	for i := range shopVersions {
 		images = append(images, Image{fmt.Sprintf("sluice.dev/shop:v%d", i+1), "shop"})
@@ -71,15 +72,18 @@ func (c *Cluster) Install(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("install chart: %w", err)
 	}
-	_, err = run(ctx, c.Bin("helm"), "upgrade", release, filepath.Join(c.Root, "charts", "sluice"),
+	if err := c.ensureSlackSecret(ctx); err != nil {
+		return err
+	}
+	args := append([]string{"upgrade", release, filepath.Join(c.Root, "charts", "sluice"),
 		"--install", "--kubeconfig", c.Kubeconfig, "--namespace", SystemNamespace, "--create-namespace",
 		"--set", "operator.image.tag=dev", "--set", "proxy.image.tag=dev",
 		// The node has two cores and tests have tens of proxies.
 		"--set", "proxy.resources.requests.cpu=5m", "--set", "proxy.resources.requests.memory=16Mi",
 		"--set", "operator.resources.requests.cpu=20m",
-		"--set-string", `operator.podAnnotations.sluice\.dev/program=`+program,
-		"--wait", "--timeout", "3m")
-	if err != nil {
+		"--set-string", `operator.podAnnotations.sluice\.dev/program=` + program,
+		"--wait", "--timeout", "3m"}, slackValues()...)
+	if _, err = run(ctx, c.Bin("helm"), args...); err != nil {
 		return fmt.Errorf("install chart: %w", err)
 	}
 	return nil
