@@ -113,13 +113,13 @@ type CanaryStrategy struct {
 	// +listType=atomic
 	// +kubebuilder:validation:XValidation:rule="has(self[0].setWeight)",message="spec.canary.steps[0]: the first step must be setWeight, because a canary without traffic cannot be judged"
 	// +kubebuilder:validation:XValidation:rule="self.filter(s, has(s.setWeight)).map(s, s.setWeight).isSorted()",message="spec.canary.steps: setWeight must rise from step to step; put the steps in rising order"
-	// +kubebuilder:validation:XValidation:rule="self.filter(s, has(s.setWeight)).all(s, self.exists_one(o, has(o.setWeight) && o.setWeight == s.setWeight))",message="spec.canary.steps: each setWeight must differ from the others; remove the one that repeats a weight"
+	// +kubebuilder:validation:XValidation:rule="[self.filter(s, has(s.setWeight)).map(s, s.setWeight)].all(weights, weights.all(w, weights.indexOf(w) == weights.lastIndexOf(w)))",message="spec.canary.steps: each setWeight must differ from the others; remove the one that repeats a weight"
 	Steps []Step `json:"steps"`
 }
 
 // Step is one step of a canary: exactly one of its fields is set.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.setWeight), has(self.pause), has(self.analysis), has(self.approval)].filter(x, x).size() == 1",message="spec.canary.steps: a step has exactly one of setWeight, pause, analysis, approval; split it into several steps"
+// +kubebuilder:validation:XValidation:rule="(has(self.setWeight) ? 1 : 0) + (has(self.pause) ? 1 : 0) + (has(self.analysis) ? 1 : 0) + (has(self.approval) ? 1 : 0) == 1",message="spec.canary.steps: a step has exactly one of setWeight, pause, analysis, approval; split it into several steps"
 type Step struct {
 	// SetWeight is the share of requests, in percent, that the canary gets from this step on. The
 	// step's clock starts when every proxy has the weight in force. Where no analysis step follows
