@@ -78,16 +78,25 @@ func (g *generator) setRate(rate float64) {
 	}
 }
 
-// tick is how often the generator looks whether requests are due: at 500 a second each has its own.
+// tick is the shortest time between two looks at what is due: at 500 a second each request has its own.
 const tick = time.Millisecond
+
+// next is how long it takes until the next request is due, one tick at least.
+func next(since time.Time, sent uint64, rate float64) time.Duration {
+	if rate <= 0 {
+		return time.Second
+	}
+	due := since.Add(time.Duration(float64(sent+1) / rate * float64(time.Second)))
+	return max(time.Until(due), tick)
+}
 
 // run sends until the plan or the context ends, and returns when the last request has ended.
 func (g *generator) run(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	slots := make(chan struct{}, g.plan.inFlight)
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	began := time.Now()
 	rate, since, sent, total := g.plan.rate, began, uint64(0), uint64(0)
 	g.book.SetRate(rate)
@@ -98,8 +107,9 @@ func (g *generator) run(ctx context.Context) {
 		case rate = <-g.rates:
 			since, sent = time.Now(), 0
 			g.book.SetRate(rate)
+			timer.Reset(next(since, sent, rate))
 			continue
-		case <-ticker.C:
+		case <-timer.C:
 		}
 		if g.plan.duration > 0 && time.Since(began) >= g.plan.duration {
 			return
@@ -119,6 +129,7 @@ func (g *generator) run(ctx context.Context) {
 				g.book.Skip()
 			}
 		}
+		timer.Reset(next(since, sent, rate))
 	}
 }
 
