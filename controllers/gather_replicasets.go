@@ -168,6 +168,9 @@ func (r *RolloutReconciler) see(w *world, u *unstructured.Unstructured) (seenRep
 			continue
 		}
 		rs.Pods++
+		if crashing(pod) && !rs.Crashing {
+			rs.Crashing, rs.Trouble = true, trouble(pod)
+		}
 		if rs.Trouble == "" {
 			rs.Trouble = trouble(pod)
 		}
@@ -178,6 +181,17 @@ func (r *RolloutReconciler) see(w *world, u *unstructured.Unstructured) (seenRep
 // alive tells whether a pod exists and has not ended.
 func alive(pod *corev1.Pod) bool {
 	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+}
+
+// patience is how many restarts a container gets before its pod counts as crashing: some applications
+// wait for what they need by ending.
+const patience = 3
+
+// crashing tells whether a container of a pod keeps ending.
+func crashing(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses), func(c corev1.ContainerStatus) bool {
+		return c.RestartCount >= patience && c.State.Waiting != nil && c.State.Waiting.Reason == "CrashLoopBackOff"
+	})
 }
 
 // trouble says why a pod does not start, or "".

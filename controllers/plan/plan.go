@@ -109,6 +109,8 @@ type ReplicaSet struct {
 	// Owned: its controller is the Deployment. Ours: its controller is Sluice's holder object.
 	Owned, Ours bool
 	Terminating bool
+	// Crashing: a pod's container has been started several times and keeps ending.
+	Crashing bool
 	// Trouble names why pods do not start (image cannot be pulled, crash loop), for people.
 	Trouble string
 }

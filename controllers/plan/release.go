@@ -43,6 +43,10 @@ func (t *turn) starting() {
 		t.rollBack(fmt.Sprintf("the canary was not ready in %s: %s", t.progressDeadline(), t.canaryStarting(target)))
 		return
 	}
+	if t.o.Canary.Crashing {
+		t.rollBack("the canary's pods crash: " + t.o.Canary.Trouble)
+		return
+	}
 	if t.status.Weight.LiveAt == nil {
 		t.say("telling the proxies about both versions; " + t.waiting())
 		return

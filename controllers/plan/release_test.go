@@ -37,11 +37,14 @@ func TestStarting(t *testing.T) {
 		"the earlier one is still going": {given: given, with: func(o *Observed) { o.Canary.Terminating = true }, want: want{phase: startPhase, reason: "earlier"}},
 		"changed by a webhook":           {given: given, with: func(o *Observed) { o.Canary.TemplateHash = "b'" }, want: want{phase: backPhase, reason: "webhook"}},
 		"not ready in time":              {given: given, with: func(o *Observed) { o.Canary.Available, o.Canary.Trouble = 0, "CrashLoopBackOff" }, at: t0.Add(defaultProgress), want: want{phase: backPhase, reason: "CrashLoopBackOff", notice: NoticeRollingBack}},
-		"ready and paused is not late":   {given: given, with: func(o *Observed) { o.Status.Paused = &v1alpha1.PausedStatus{By: "ada"} }, at: t0.Add(defaultProgress), want: want{phase: startPhase, reason: "paused by ada"}},
-		"a proxy refuses":                {given: given, with: func(o *Observed) { noCanary(o); notLive(o); o.Mesh.Rejected = map[string]string{"p.x": "no"} }, want: want{phase: backPhase, reason: "p.x rejected"}},
-		"stable is lost":                 {given: given, with: func(o *Observed) { o.Mesh.StableEndpoints = 0 }, want: want{phase: startPhase, notice: NoticeDegraded}},
-		"invalid":                        {given: given, with: func(o *Observed) { o.Invalid = "no" }, want: want{phase: startPhase, stalled: v1alpha1.ReasonInvalid}},
-		"expedited":                      {given: given, with: func(o *Observed) { o.Status.Release.ExpeditedBy, o.Status.Step.Index = "ada", 6 }, want: want{phase: startPhase, ops: []OpKind{OpScaleCanary}}},
+		"crashing is not waited for": {given: given, with: func(o *Observed) {
+			o.Canary.Available, o.Canary.Crashing, o.Canary.Trouble = 0, true, "CrashLoopBackOff"
+		}, want: want{phase: backPhase, reason: "crash", notice: NoticeRollingBack}},
+		"ready and paused is not late": {given: given, with: func(o *Observed) { o.Status.Paused = &v1alpha1.PausedStatus{By: "ada"} }, at: t0.Add(defaultProgress), want: want{phase: startPhase, reason: "paused by ada"}},
+		"a proxy refuses":              {given: given, with: func(o *Observed) { noCanary(o); notLive(o); o.Mesh.Rejected = map[string]string{"p.x": "no"} }, want: want{phase: backPhase, reason: "p.x rejected"}},
+		"stable is lost":               {given: given, with: func(o *Observed) { o.Mesh.StableEndpoints = 0 }, want: want{phase: startPhase, notice: NoticeDegraded}},
+		"invalid":                      {given: given, with: func(o *Observed) { o.Invalid = "no" }, want: want{phase: startPhase, stalled: v1alpha1.ReasonInvalid}},
+		"expedited":                    {given: given, with: func(o *Observed) { o.Status.Release.ExpeditedBy, o.Status.Step.Index = "ada", 6 }, want: want{phase: startPhase, ops: []OpKind{OpScaleCanary}}},
 	})
 }
 

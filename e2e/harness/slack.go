@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -117,7 +118,7 @@ func (s *Slack) Until(ctx context.Context, what string, condition func(slackfake
 		}
 		select {
 		case <-ctx.Done():
-			return state, fmt.Errorf("wait for %s in Slack: %w (last: %v, %d messages)", what, ctx.Err(), err, len(state.Messages))
+			return state, fmt.Errorf("wait for %s in Slack: %w (%d messages)", what, errors.Join(ctx.Err(), err), len(state.Messages))
 		case <-ticker.C:
 		}
 	}

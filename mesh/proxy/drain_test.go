@@ -45,6 +45,34 @@ func gate(t *testing.T) (app netip.AddrPort, arrived, letGo chan struct{}) {
 	return app, arrived, letGo
 }
 
+// A pod that is being deleted sends its callers away at once, while its application still serves.
+func TestDeletedPodDrains(t *testing.T) {
+	app, _, _ := gate(t)
+	b := newBench(t, func(o *proxy.Options) { o.Self, o.Revision = app.Addr(), "v1" }, nil, []netip.AddrPort{app})
+	s := service("shop", shopAddress, ir.HTTP, ir.Split{}, revisions{"v1": {app}})
+	b.apply(s)
+	closes := func() bool {
+		t.Helper()
+		answer, err := b.client(app).Get("http://shop.demo/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != 200 {
+			t.Fatalf("status %d, want 200", answer.StatusCode)
+		}
+		return answer.Close
+	}
+	if closes() {
+		t.Error("it sends callers away before it is deleted")
+	}
+	s.Subsets[0].Endpoints[0].Draining = true
+	b.apply(s)
+	if !closes() {
+		t.Error("it keeps its callers' connections")
+	}
+}
+
 // Drain: inbound responses become their connections' last, requests are still taken, the one in flight
 // ends, then the proxy does.
 func TestDrain(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -177,11 +178,28 @@ func (p *Proxy) Apply(mesh ir.Mesh) error {
 	p.table.Store(next)
 	next.Supersede(previous)
 	p.metrics.applied.Set(float64(next.Applied.UnixNano()) / 1e9)
+	if p.leaving(mesh) {
+		p.BeginDrain()
+	}
 	if !previous.Configured() {
 		close(p.configured)
 		p.Logger.Info("first configuration in force", "services", len(mesh.Services))
 	}
 	return nil
+}
+
+// leaving tells whether this very pod is being deleted: callers are sent away from then on, though the
+// kubelet stops a sidecar only after the application.
+func (p *Proxy) leaving(mesh ir.Mesh) bool {
+	for _, service := range mesh.Services {
+		subset, found := service.Subset(p.Revision)
+		if found && slices.ContainsFunc(subset.Endpoints, func(e ir.Endpoint) bool {
+			return e.Draining && e.Address.Unmap() == p.Self.Unmap()
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // Run accepts until the context ends, then drains, and returns when all is closed: as soon as nothing is
