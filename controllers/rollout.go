@@ -41,6 +41,8 @@ type RolloutReconciler struct {
 	Meter *Meter
 	// Now is the clock.
 	Now func() time.Time
+
+	written written
 }
 
 // SetupWithManager registers the reconciler, its index and its watches.
@@ -70,14 +72,17 @@ func (r *RolloutReconciler) SetupWithManager(ctx context.Context, manager ctrl.M
 
 // Reconcile takes one decision and carries it out.
 func (r *RolloutReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	// The Rollout itself is read from the API server: its status is the memory, and a decision from an
-	// old memory would be taken twice.
+	// From the cache, which may be behind: what is decided from an old status is refused when that status
+	// is persisted, before anything else is written.
 	rollout := &v1alpha1.Rollout{}
-	if err := r.Reader.Get(ctx, request.NamespacedName, rollout); err != nil {
+	if err := r.Client.Get(ctx, request.NamespacedName, rollout); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			r.Meter.forget(request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if r.written.behind(rollout) {
+		return reconcile.Result{RequeueAfter: 2 * time.Millisecond}, nil
 	}
 	w, err := r.gather(ctx, rollout)
 	if err != nil {
@@ -109,6 +114,7 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, w *world, decision pla
 		if err := r.Client.Update(ctx, rollout); err != nil {
 			return outdated(err, "add finalizer")
 		}
+		r.written.note(rollout)
 	}
 	rollout.Status = decision.Status
 	// Writes are fenced by the status even when it stays as it is, so that a leader that is behind writes
@@ -117,6 +123,7 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, w *world, decision pla
 		if err := r.Client.Status().Update(ctx, rollout); err != nil {
 			return outdated(err, "persist status")
 		}
+		r.written.note(rollout)
 		if before.Phase != decision.Status.Phase || before.Weight.Desired != decision.Status.Weight.Desired {
 			log.FromContext(ctx).Info("decided", "phase", decision.Status.Phase, "weight", decision.Status.Weight.Desired, "reason", decision.Reason)
 		}

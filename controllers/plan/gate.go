@@ -62,6 +62,9 @@ func (t *turn) record() {
 	if v == nil || !releasing(t.status.Phase) {
 		return
 	}
+	if v.Outcome == v1alpha1.VerdictInconclusive && t.looking() {
+		return // it says no more than that the judge is not done
+	}
 	if last := t.status.Verdicts; len(last) > 0 && last[0].Epoch == v.Epoch && last[0].Outcome == v.Outcome {
 		return
 	}
@@ -69,6 +72,12 @@ func (t *turn) record() {
 	if len(t.status.Verdicts) > maxVerdicts {
 		t.status.Verdicts = t.status.Verdicts[:maxVerdicts]
 	}
+}
+
+// looking tells whether the judge has not looked for long enough to pass the canary.
+func (t *turn) looking() bool {
+	live := t.status.Weight.LiveAt
+	return live == nil || t.now.Before(live.Add(LookFor(t.o.Spec, t.status)))
 }
 
 // passed is the gate before more traffic, or promotion: the judge must have looked for a while since a
