@@ -18,9 +18,12 @@ func (r *RolloutReconciler) gatherMesh(ctx context.Context, w *world) error {
 	weight := w.rollout.Status.Weight
 	service := types.NamespacedName{Namespace: w.rollout.Namespace, Name: w.rollout.Spec.Service.Name}
 	inForce := r.Mesh.InForce(service, string(w.rollout.UID), weight.Epoch)
-	expected, err := r.injectedPods(ctx)
-	if err != nil {
-		return err
+	var expected []string
+	if weight.DecidedAt != nil && weight.LiveAt == nil { // asked for only while somebody waits
+		var err error
+		if expected, err = r.injectedPods(ctx); err != nil {
+			return err
+		}
 	}
 	o.Epoch, o.Rejected = weight.Epoch, inForce.Rejected
 	waiting := map[string]bool{}

@@ -115,20 +115,13 @@ func (r *RolloutReconciler) gatherOrphanedCanary(ctx context.Context, w *world) 
 	if canary == nil || canary.ReplicaSet == "" {
 		return nil
 	}
-	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(replicaSetKind)
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: w.rollout.Namespace, Name: canary.ReplicaSet}, u)
-	if err != nil {
-		return client.IgnoreNotFound(err)
-	}
 	var pods corev1.PodList
 	if err := r.Client.List(ctx, &pods, client.InNamespace(w.rollout.Namespace), client.MatchingLabels{hashLabel: canary.Hash}); err != nil {
 		return fmt.Errorf("list pods: %w", err)
 	}
 	w.pods = pods.Items
-	w.replicaSets[u.GetName()] = u
-	seen, err := r.see(w, u)
-	w.observed.Canary = seen.ReplicaSet
+	var err error
+	w.observed.Canary, err = r.canary(ctx, w, nil)
 	return err
 }
 

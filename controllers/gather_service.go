@@ -24,7 +24,8 @@ func (r *RolloutReconciler) gatherService(ctx context.Context, w *world) error {
 	if narrowed := w.rollout.Status.Narrowed; narrowed != nil {
 		key.Name = narrowed.Service // what was narrowed is what must be restored, even if the spec names another now
 	}
-	if err := r.Client.Get(ctx, key, service); err != nil {
+	err := r.Client.Get(ctx, key, service)
+	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	w.service = service
@@ -38,7 +39,9 @@ func (r *RolloutReconciler) gatherService(ctx context.Context, w *world) error {
 	if w.typed != nil {
 		o.Selects = len(own) > 0 && labels.SelectorFromSet(own).Matches(labels.Set(w.typed.Spec.Template.Labels))
 	}
-	o.OnlyStable = r.onlyStable(w, service)
+	if o.OnlyStable, err = r.onlyStable(ctx, w, service); err != nil {
+		return err
+	}
 	if canary := w.observed.Canary; canary.Exists {
 		ready, err := r.readyEndpoints(ctx, w, service.Name, canary.Hash)
 		if err != nil {
@@ -82,19 +85,20 @@ func (w *world) ours(hash string) bool {
 	return false
 }
 
-// onlyStable tells whether every pod that the Service selects belongs to the stable ReplicaSet.
-func (r *RolloutReconciler) onlyStable(w *world, service *corev1.Service) bool {
-	selector := labels.SelectorFromSet(service.Spec.Selector)
-	for i := range w.pods {
-		pod := &w.pods[i]
-		if !selector.Matches(labels.Set(pod.Labels)) {
-			continue
-		}
-		if controller := metav1.GetControllerOf(pod); controller == nil || controller.Name != w.observed.Stable.Name {
-			return false
+// onlyStable tells whether every pod that the Service selects, of whatever workload, belongs to the stable
+// ReplicaSet.
+func (r *RolloutReconciler) onlyStable(ctx context.Context, w *world, service *corev1.Service) (bool, error) {
+	var pods corev1.PodList
+	if err := r.Client.List(ctx, &pods, client.InNamespace(service.Namespace), client.MatchingLabels(service.Spec.Selector)); err != nil {
+		return false, fmt.Errorf("list the service's pods: %w", err)
+	}
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		if controller := metav1.GetControllerOf(pod); alive(pod) && (controller == nil || string(controller.UID) != w.observed.Stable.UID) {
+			return false, nil
 		}
 	}
-	return true
+	return true, nil
 }
 
 // readyEndpoints counts the ready endpoints of one revision in a Service's own slices.

@@ -39,6 +39,7 @@ type Looks struct {
 // look is one canary being looked at, at one weight.
 type look struct {
 	key  lookKey
+	name types.NamespacedName
 	stop context.CancelFunc
 }
 
@@ -106,7 +107,7 @@ func (l *Looks) keep(rollout *v1alpha1.Rollout, judge bool) {
 		present.stop()
 	}
 	ctx, stop := context.WithCancel(l.ctx)
-	l.running[rollout.UID] = &look{key, stop}
+	l.running[rollout.UID] = &look{key, client.ObjectKeyFromObject(rollout), stop}
 	target := rollout.DeepCopy()
 	l.group.Go(func() { l.run(ctx, target, key) })
 }
@@ -120,6 +121,21 @@ func (l *Looks) stop(uid types.UID) {
 		delete(l.running, uid)
 	}
 	delete(l.verdicts, uid)
+}
+
+// forget ends the looks at a Rollout that is gone.
+func (l *Looks) forget(name types.NamespacedName) {
+	l.mu.Lock()
+	var gone []types.UID
+	for uid, present := range l.running {
+		if present.name == name {
+			gone = append(gone, uid)
+		}
+	}
+	l.mu.Unlock()
+	for _, uid := range gone {
+		l.stop(uid)
+	}
 }
 
 // run looks at one canary at one weight until it is told to stop.

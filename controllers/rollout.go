@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,12 +13,15 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -59,6 +63,8 @@ func (r *RolloutReconciler) SetupWithManager(ctx context.Context, manager ctrl.M
 	return ctrl.NewControllerManagedBy(manager).
 		Named("rollout").
 		For(&v1alpha1.Rollout{}).
+		// What another Rollout claimed may be free now.
+		Watches(&v1alpha1.Rollout{}, inNamespace, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(raw("Deployment"), inNamespace).
 		Watches(raw("ReplicaSet"), inNamespace).
 		Watches(&corev1.Service{}, inNamespace).
@@ -66,7 +72,11 @@ func (r *RolloutReconciler) SetupWithManager(ctx context.Context, manager ctrl.M
 		Watches(&discoveryv1.EndpointSlice{}, inNamespace).
 		WatchesRawSource(source.Channel(r.Looks.changed, &handler.TypedEnqueueRequestForObject[client.Object]{})).
 		WatchesRawSource(source.Func(r.watchMesh)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 8}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: 8,
+			// A rollback that met an error must not wait for minutes to be tried again.
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](20*time.Millisecond, 5*time.Second),
+		}).
 		Complete(r)
 }
 
@@ -78,10 +88,11 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, request reconcile.Req
 	if err := r.Client.Get(ctx, request.NamespacedName, rollout); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			r.Meter.forget(request.NamespacedName)
+			r.Looks.forget(request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	if r.written.behind(rollout) {
+	if r.written.behind(rollout, r.Now()) {
 		return reconcile.Result{RequeueAfter: 2 * time.Millisecond}, nil
 	}
 	w, err := r.gather(ctx, rollout)
@@ -114,7 +125,7 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, w *world, decision pla
 		if err := r.Client.Update(ctx, rollout); err != nil {
 			return outdated(err, "add finalizer")
 		}
-		r.written.note(rollout)
+		r.written.note(rollout, r.Now())
 	}
 	rollout.Status = decision.Status
 	// Writes are fenced by the status even when it stays as it is, so that a leader that is behind writes
@@ -123,7 +134,7 @@ func (r *RolloutReconciler) carryOut(ctx context.Context, w *world, decision pla
 		if err := r.Client.Status().Update(ctx, rollout); err != nil {
 			return outdated(err, "persist status")
 		}
-		r.written.note(rollout)
+		r.written.note(rollout, r.Now())
 		if before.Phase != decision.Status.Phase || before.Weight.Desired != decision.Status.Weight.Desired {
 			log.FromContext(ctx).Info("decided", "phase", decision.Status.Phase, "weight", decision.Status.Weight.Desired, "reason", decision.Reason)
 		}
@@ -165,17 +176,34 @@ func (r *RolloutReconciler) concerned(ctx context.Context, o client.Object) []re
 	}
 	var requests []reconcile.Request
 	for i := range rollouts.Items {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&rollouts.Items[i])})
+		if concerns(&rollouts.Items[i], o) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&rollouts.Items[i])})
+		}
 	}
 	return requests
 }
 
-// inRelease tells whether a Rollout waits for the mesh.
-func inRelease(rollout *v1alpha1.Rollout) bool {
-	return controllerutil.ContainsFinalizer(rollout, v1alpha1.Finalizer)
+// concerns tells whether an object may matter to a Rollout of its namespace. Pods and ReplicaSets are told
+// by their names, which begin with the Deployment's; a Deployment or a Rollout may be in the way of any.
+func concerns(rollout *v1alpha1.Rollout, o client.Object) bool {
+	service := rollout.Spec.Service.Name
+	named := func(name string) bool { return name == service || name == canaryServiceName(rollout) }
+	switch o := o.(type) {
+	case *corev1.Pod:
+		return strings.HasPrefix(o.Name, rollout.Spec.WorkloadRef.Name+"-")
+	case *corev1.Service:
+		return named(o.Name)
+	case *discoveryv1.EndpointSlice:
+		return named(o.Labels[discoveryv1.LabelServiceName])
+	}
+	if o.GetObjectKind().GroupVersionKind().Kind == replicaSetKind.Kind {
+		return strings.HasPrefix(o.GetName(), rollout.Spec.WorkloadRef.Name+"-")
+	}
+	return true
 }
 
-// wakeReleases enqueues every Rollout with a release on: the mesh's word may concern any of them.
+// wakeReleases enqueues every Rollout whose weight is decided and not live: the mesh's word may concern
+// any of them.
 func (r *RolloutReconciler) wakeReleases(ctx context.Context, enqueue func(types.NamespacedName)) {
 	var rollouts v1alpha1.RolloutList
 	if err := r.Client.List(ctx, &rollouts); err != nil {
@@ -183,7 +211,7 @@ func (r *RolloutReconciler) wakeReleases(ctx context.Context, enqueue func(types
 		return
 	}
 	for i := range rollouts.Items {
-		if inRelease(&rollouts.Items[i]) {
+		if weight := rollouts.Items[i].Status.Weight; weight.DecidedAt != nil && weight.LiveAt == nil {
 			enqueue(client.ObjectKeyFromObject(&rollouts.Items[i]))
 		}
 	}

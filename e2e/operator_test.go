@@ -144,6 +144,7 @@ func TestReleaseWhileOperatorsAway(t *testing.T) {
 	w := newWorld(t, setting{})
 	t.Cleanup(func() { restore(t, harness.SystemNamespace, harness.OperatorDeployment, 2) })
 	w.must(cluster.ScaleSystem(w.ctx, harness.SystemNamespace, harness.OperatorDeployment, 0))
+	w.must(cluster.AwaitOperators(w.ctx, 0)) // one that is stopping still decides
 	w.release(harness.Version{Name: "v2", ErrorRate: 1})
 	w.must(w.load.Flows(w.ctx, 300))
 	w.served("v1")

@@ -122,6 +122,10 @@ func TestAdmission(t *testing.T) {
 		if err := c.Update(context.Background(), &got); err == nil || !strings.Contains(err.Error(), "spec.workloadRef: cannot be changed") {
 			t.Errorf("change of workloadRef: %v, want a refusal with the remedy", err)
 		}
+		got.Spec.WorkloadRef.Name, got.Spec.Service.Name = "shop", "other"
+		if err := c.Update(context.Background(), &got); err == nil || !strings.Contains(err.Error(), "spec.service.name: cannot be changed") {
+			t.Errorf("change of service: %v, want a refusal with the remedy", err)
+		}
 	})
 
 	t.Run("a name that is no label", func(t *testing.T) {

@@ -91,9 +91,11 @@ type WorkloadRef struct {
 
 // ServiceRef names a Service in the Rollout's namespace.
 type ServiceRef struct {
-	// Name of the Service.
+	// Name of the Service; 56 characters at most, because the canary's own Service has it with -canary.
+	// It cannot be changed.
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:MaxLength=56
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.service.name: cannot be changed; delete this Rollout and create one for the other Service"
 	Name string `json:"name"`
 	// Narrow keeps clients outside the mesh on stable during a release, by adding stable's
 	// pod-template-hash to the Service's selector until the release is over. Turn it on only where

@@ -27,6 +27,13 @@ type peers struct {
 	follow    func(ctx context.Context, replica, url string) error
 }
 
+// follower is one replica being followed.
+type follower struct {
+	url  string
+	stop context.CancelFunc
+	done chan struct{}
+}
+
 // Start follows until the context ends, and waits for its followers.
 func (p *peers) Start(ctx context.Context) error {
 	informer, err := p.cache.GetInformer(ctx, &discoveryv1.EndpointSlice{})
@@ -50,10 +57,10 @@ func (p *peers) Start(ctx context.Context) error {
 
 	var followers sync.WaitGroup
 	defer followers.Wait()
-	stops := map[string]context.CancelFunc{}
+	following := map[string]follower{}
 	defer func() {
-		for _, stop := range stops {
-			stop()
+		for _, f := range following {
+			f.stop()
 		}
 	}()
 	for {
@@ -61,19 +68,24 @@ func (p *peers) Start(ctx context.Context) error {
 		if err != nil {
 			log.FromContext(ctx).Error(err, "find replicas")
 		}
+		for replica, f := range following {
+			if found[replica] != f.url && err == nil { // gone, or at another address
+				f.stop()
+				<-f.done
+				delete(following, replica)
+			}
+		}
 		for replica, url := range found {
-			if stops[replica] != nil {
+			if _, is := following[replica]; is {
 				continue
 			}
-			following, stop := context.WithCancel(ctx)
-			stops[replica] = stop
-			followers.Go(func() { _ = p.follow(following, replica, url) })
-		}
-		for replica, stop := range stops {
-			if _, there := found[replica]; !there && err == nil {
-				stop()
-				delete(stops, replica)
-			}
+			life, stop := context.WithCancel(ctx)
+			f := follower{url, stop, make(chan struct{})}
+			following[replica] = f
+			followers.Go(func() {
+				defer close(f.done)
+				_ = p.follow(life, replica, url)
+			})
 		}
 		select {
 		case <-ctx.Done():

@@ -56,7 +56,20 @@ func (a *Approvals) Decide(ctx context.Context, decision notifier.Decision) erro
 	if decision.Approve {
 		command.Verb = v1alpha1.VerbApprove
 	}
-	return annotate(ctx, a.Client, rollout.Namespace, rollout.Name, v1alpha1.AnnotationCommand, command.String())
+	// Fenced, so that an order which came in between is not overwritten.
+	before := rollout.DeepCopy()
+	if rollout.Annotations == nil {
+		rollout.Annotations = map[string]string{}
+	}
+	rollout.Annotations[v1alpha1.AnnotationCommand] = command.String()
+	err = a.Client.Patch(ctx, rollout, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if apierrors.IsConflict(err) {
+		return notifier.Refuse("The release moved on at this very moment; look again.")
+	}
+	if err != nil {
+		return fmt.Errorf("order %s: %w", command.Verb, err)
+	}
+	return nil
 }
 
 // pending tells whether an order waits that has not been acted on.

@@ -123,10 +123,10 @@ func (s *Syncer) run(ctx context.Context) error {
 		}
 		keys, err := s.take(ctx)
 		if err == nil {
-			err = s.publish(ctx, keys)
+			err = s.translateAll(ctx, keys)
 		}
 		if err != nil {
-			logger.Error(err, "publish mesh; the last good one keeps serving")
+			logger.Error(err, "translate mesh; the last good one keeps serving")
 			s.mark(keys)
 			select {
 			case <-ctx.Done():
@@ -135,12 +135,16 @@ func (s *Syncer) run(ctx context.Context) error {
 			}
 			continue
 		}
+		if err := s.Publisher.Publish(s.mesh()); err != nil {
+			// The services that it names keep what they had; the others are published.
+			logger.Error(err, "publish mesh")
+		}
 		s.once.Do(func() { close(s.ready) })
 	}
 }
 
-// publish translates some services anew and publishes the whole mesh, if anything is different.
-func (s *Syncer) publish(ctx context.Context, keys []types.NamespacedName) error {
+// translateAll translates some services anew.
+func (s *Syncer) translateAll(ctx context.Context, keys []types.NamespacedName) error {
 	for _, key := range keys {
 		service, wanted, err := s.translate(ctx, key)
 		if err != nil {
@@ -152,6 +156,11 @@ func (s *Syncer) publish(ctx context.Context, keys []types.NamespacedName) error
 			delete(s.services, key)
 		}
 	}
+	return nil
+}
+
+// mesh is all that is translated.
+func (s *Syncer) mesh() ir.Mesh {
 	mesh := ir.Mesh{Services: make([]ir.Service, 0, len(s.services))}
 	for _, service := range s.services {
 		mesh.Services = append(mesh.Services, service)
@@ -159,7 +168,7 @@ func (s *Syncer) publish(ctx context.Context, keys []types.NamespacedName) error
 	slices.SortFunc(mesh.Services, func(a, b ir.Service) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	return s.Publisher.Publish(mesh)
+	return mesh
 }
 
 // translate gathers what one Service depends on, from the cache.

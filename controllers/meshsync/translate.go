@@ -5,6 +5,7 @@ package meshsync
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -75,13 +76,13 @@ func protocol(port corev1.ServicePort) ir.Protocol {
 
 // subsets groups the endpoints by their pods' revision. A pod seen in several slices is one endpoint.
 func subsets(in Input) []ir.Subset {
-	type key struct {
+	type entry struct {
 		revision string
-		address  netip.Addr
+		endpoint ir.Endpoint
 	}
-	endpoints := map[key]*ir.Endpoint{}
+	endpoints := map[netip.Addr]*entry{}
 	for _, slice := range in.Slices {
-		if slice.AddressType == discoveryv1.AddressTypeFQDN {
+		if !fits(in.Service, slice) {
 			continue
 		}
 		ports := map[string]uint16{}
@@ -111,19 +112,22 @@ func subsets(in Input) []ir.Subset {
 					continue
 				}
 			}
-			k := key{revision, address}
-			if endpoints[k] == nil {
-				endpoints[k] = &ir.Endpoint{Address: address, Ports: map[string]uint16{}}
+			known := endpoints[address]
+			switch {
+			case known == nil, known.revision != revision && known.endpoint.Draining:
+				// An address belongs to one pod at a time: the one that is not leaving.
+				known = &entry{revision, ir.Endpoint{Address: address, Ports: map[string]uint16{}, Draining: draining}}
+				endpoints[address] = known
+			case known.revision != revision:
+				continue
 			}
-			for name, number := range ports {
-				endpoints[k].Ports[name] = number
-			}
-			endpoints[k].Draining = endpoints[k].Draining || draining
+			maps.Copy(known.endpoint.Ports, ports)
+			known.endpoint.Draining = known.endpoint.Draining || draining
 		}
 	}
 	byRevision := map[string][]ir.Endpoint{}
-	for k, endpoint := range endpoints {
-		byRevision[k.revision] = append(byRevision[k.revision], *endpoint)
+	for _, e := range endpoints {
+		byRevision[e.revision] = append(byRevision[e.revision], e.endpoint)
 	}
 	out := make([]ir.Subset, 0, len(byRevision))
 	for revision, list := range byRevision {
@@ -132,6 +136,16 @@ func subsets(in Input) []ir.Subset {
 	}
 	slices.SortFunc(out, func(a, b ir.Subset) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// fits tells whether a slice's addresses are those to send to: of the Service's own family, since an
+// application need not listen on both. Who calls a headless Service picks the address, so both fit.
+func fits(service *corev1.Service, slice *discoveryv1.EndpointSlice) bool {
+	if slice.AddressType == discoveryv1.AddressTypeFQDN {
+		return false
+	}
+	families := service.Spec.IPFamilies
+	return len(families) == 0 || service.Spec.ClusterIP == corev1.ClusterIPNone || string(families[0]) == string(slice.AddressType)
 }
 
 // state of an endpoint: whether the mesh may know it, and whether it only finishes what it has.
@@ -154,10 +168,9 @@ func split(rollout *v1alpha1.Rollout, subsets []ir.Subset) ir.Split {
 	status := rollout.Status
 	s := ir.Split{Owner: string(rollout.UID), Epoch: status.Weight.Epoch}
 	switch status.Phase {
-	case v1alpha1.PhaseStarting, v1alpha1.PhaseProgressing, v1alpha1.PhaseBaking, v1alpha1.PhasePromoting, v1alpha1.PhaseRollingBack:
-	default:
+	case "", v1alpha1.PhasePending, v1alpha1.PhaseHealthy, v1alpha1.PhaseRolledBack:
 		return s
-	}
+	} // a phase that a newer operator knows keeps its split
 	if status.Stable == nil || status.Canary == nil || status.Stable.Hash == status.Canary.Hash {
 		return s
 	}

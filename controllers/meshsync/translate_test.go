@@ -103,7 +103,8 @@ func TestTranslateSplit(t *testing.T) {
 	}{
 		"no rollout":                            {nil, both, ir.Split{}},
 		"healthy":                               {releasing(v1alpha1.PhaseHealthy, 0), both, ir.Split{Owner: "owner", Epoch: 7}},
-		"an unknown phase":                      {releasing("Someday", 50), both, ir.Split{Owner: "owner", Epoch: 7}},
+		"an unknown phase keeps its split":      {releasing("Someday", 50), both, ir.Split{Owner: "owner", Epoch: 7, Weight: 50, Stable: "old", Canary: "new", Shares: []ir.Share{{Subset: "new", Weight: 50}, {Subset: "old", Weight: 50}}}},
+		"rolled back":                           {releasing(v1alpha1.PhaseRolledBack, 0), both, ir.Split{Owner: "owner", Epoch: 7}},
 		"starting at zero":                      {releasing(v1alpha1.PhaseStarting, 0), both, ir.Split{Owner: "owner", Epoch: 7, Stable: "old", Canary: "new", Shares: []ir.Share{{Subset: "old", Weight: 100}}}},
 		"baking":                                {releasing(v1alpha1.PhaseBaking, 100), both, ir.Split{Owner: "owner", Epoch: 7, Weight: 100, Stable: "old", Canary: "new", Shares: []ir.Share{{Subset: "new", Weight: 100}}}},
 		"canary without endpoints has no share": {releasing(v1alpha1.PhaseProgressing, 30), onlyStable, ir.Split{Owner: "owner", Epoch: 7, Weight: 30, Stable: "old", Canary: "new", Shares: []ir.Share{{Subset: "old", Weight: 100}}}},
@@ -153,6 +154,29 @@ func TestTranslateLeavesOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if _, wanted := Translate(Input{Service: s}); wanted {
 				t.Error("it is part of the mesh")
+			}
+		})
+	}
+}
+
+// An address belongs to one pod at a time, and to the Service's own family.
+func TestTranslateAddresses(t *testing.T) {
+	revision := func(uid types.UID) (string, bool) {
+		return map[types.UID]string{"gone": "old", "here": "new", "six": "new"}[uid], true
+	}
+	v6 := slice(endpoint("fd00::3", "six", ready))
+	v6.AddressType = discoveryv1.AddressTypeIPv6
+	for name, order := range map[string][]*discoveryv1.EndpointSlice{
+		"the one that leaves first": {slice(endpoint("10.1.0.3", "gone", terminating)), slice(endpoint("10.1.0.3", "here", ready)), v6},
+		"the one that leaves last":  {v6, slice(endpoint("10.1.0.3", "here", ready)), slice(endpoint("10.1.0.3", "gone", terminating))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := service(corev1.ServicePort{Name: "http", Port: 80})
+			s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+			got, _ := Translate(Input{Service: s, Slices: order, Revision: revision})
+			want := []ir.Subset{{Name: "new", Endpoints: []ir.Endpoint{{Address: netip.MustParseAddr("10.1.0.3"), Ports: map[string]uint16{"http": 8080}}}}}
+			if diff := cmp.Diff(want, got.Subsets, compareAddresses); diff != "" {
+				t.Errorf("unexpected subsets (-want +got):\n%s", diff)
 			}
 		})
 	}
