@@ -20,10 +20,10 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/sluice-mesh/sluice/e2e/environment"
 	"github.com/sluice-mesh/sluice/e2e/load/ledger"
 )
 
@@ -53,23 +53,8 @@ func parse(args []string, lookup func(string) (string, bool)) (options, error) {
 	flags.DurationVar(&o.plan.timeout, "timeout", 10*time.Second, "how long a request may take before it counts as lost")
 	flags.IntVar(&o.plan.inFlight, "in-flight", 2000, "how many requests may be on the way at once; those beyond are skipped and counted")
 	flags.DurationVar(&o.slow, "slow", 0, "an answer that takes longer is a bad one; 0: none is for its time")
-	var fromEnv error
-	flags.VisitAll(func(f *flag.Flag) {
-		name := "LOAD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value, found := lookup(name); found && fromEnv == nil {
-			if err := flags.Set(f.Name, value); err != nil {
-				fromEnv = fmt.Errorf("parse %s: %w", name, err)
-			}
-		}
-	})
-	if fromEnv != nil {
-		return o, fromEnv
-	}
-	if err := flags.Parse(args); err != nil {
+	if err := environment.Parse(flags, "LOAD", args, lookup); err != nil {
 		return o, err
-	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("parse arguments: %q is not a flag", flags.Arg(0))
 	}
 	return o, o.plan.validate()
 }

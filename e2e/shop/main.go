@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sluice-mesh/sluice/e2e/environment"
 )
 
 func main() {
@@ -50,23 +52,8 @@ func parse(args []string, lookup func(string) (string, bool)) (options, error) {
 	flags.DurationVar(&o.behaviour.startDelay, "start-delay", 0, "how long it takes until /healthz says that it is ready")
 	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 3*time.Second, "how long it goes on as before after SIGTERM, while clients learn that it leaves")
 	flags.DurationVar(&o.shutdownGrace, "shutdown-grace", 15*time.Second, "how long requests in flight may take after that")
-	var fromEnv error
-	flags.VisitAll(func(f *flag.Flag) {
-		name := "SHOP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value, found := lookup(name); found && fromEnv == nil {
-			if err := flags.Set(f.Name, value); err != nil {
-				fromEnv = fmt.Errorf("parse %s: %w", name, err)
-			}
-		}
-	})
-	if fromEnv != nil {
-		return o, fromEnv
-	}
-	if err := flags.Parse(args); err != nil {
+	if err := environment.Parse(flags, "SHOP", args, lookup); err != nil {
 		return o, err
-	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("parse arguments: %q is not a flag", flags.Arg(0))
 	}
 	return o, o.behaviour.validate()
 }
