@@ -26,11 +26,11 @@ build: ## Build the operator, the proxy and the command line into build/bin
 test: lint verify unit api-test e2e ## Run everything: lint, unit, API and end-to-end tests on a real cluster
 
 .PHONY: unit
-unit: gcc $(BIN)/prometheus ## Run the unit tests with the race detector (under 2 minutes warm)
+unit: gcc $(BIN)/prometheus $(BIN)/helm ## Run the unit tests with the race detector (under 2 minutes warm)
 	SLUICE_PROMETHEUS=$(CURDIR)/$(BIN)/prometheus $(GO_TEST) $(UNIT)
 
 .PHONY: api-test
-api-test: gcc build/assets build/crds ## Run the tests that need a real API server
+api-test: gcc build/assets build/crds $(BIN)/helm ## Run the tests that need a real API server
 	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./internal/cli/... ./charts/... ./docs
 
 .PHONY: lint
