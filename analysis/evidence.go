@@ -24,6 +24,9 @@ type Release struct {
 	// Boundaries are durations above which a request is slow, rising. Empty: chosen from stable's
 	// latencies before the release.
 	Boundaries []time.Duration
+	// Threshold, when above zero, is a duration that is judged by itself (Settings.LatencyP99): the bucket
+	// bound at or just above it is among Evidence.Boundaries, whatever else is asked for or chosen.
+	Threshold time.Duration
 }
 
 // Window is a time from From on, up to and without Until.
