@@ -78,6 +78,10 @@ type Split struct {
 	Weight uint32
 	// Stable and Canary name the subsets. Canary is empty when no release is on.
 	Stable, Canary string
+	// Baseline names a subset of stable's version that is as young as the canary, for comparison, and
+	// BaselineWeight is its asked share in percent, taken from stable's. Empty: there is none.
+	Baseline       string `json:",omitempty"`
+	BaselineWeight uint32 `json:",omitempty"`
 	// Shares, sorted by subset; they sum to 100 and none is for a subset without a ready endpoint
 	// (see Clamp). Empty: draw over all endpoints alike.
 	Shares []Share

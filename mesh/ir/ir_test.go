@@ -28,6 +28,9 @@ func TestShares(t *testing.T) {
 		return ir.Subset{Name: name, Endpoints: endpoints}
 	}
 	split := func(weight uint32) ir.Split { return ir.Split{Weight: weight, Stable: "s", Canary: "c"} }
+	three := func(weight, baseline uint32) ir.Split {
+		return ir.Split{Weight: weight, Stable: "s", Canary: "c", Baseline: "b", BaselineWeight: baseline}
+	}
 	cases := map[string]struct {
 		split   ir.Split
 		subsets []ir.Subset
@@ -46,6 +49,14 @@ func TestShares(t *testing.T) {
 		"nobody, at 0":                   {split(0), nil, []ir.Share{{"s", 100}}, false},
 		"nobody, at 100: stays stable":   {split(100), nil, []ir.Share{{"s", 100}}, true},
 		"stable is the nameless subset":  {ir.Split{Weight: 30, Canary: "c"}, []ir.Subset{subset("", up), subset("c", up)}, []ir.Share{{"", 70}, {"c", 30}}, false},
+		"with a baseline":                {three(10, 15), []ir.Subset{subset("b", up), subset("c", up), subset("s", up)}, []ir.Share{{"b", 15}, {"c", 10}, {"s", 75}}, false},
+		"baseline at 0":                  {three(10, 0), []ir.Subset{subset("b", up), subset("c", up), subset("s", up)}, []ir.Share{{"c", 10}, {"s", 90}}, false},
+		"baseline beyond what is left":   {three(90, 20), []ir.Subset{subset("b", up), subset("c", up), subset("s", up)}, []ir.Share{{"b", 10}, {"c", 90}}, false},
+		"baseline not there":             {three(10, 15), []ir.Subset{subset("c", up), subset("s", up)}, []ir.Share{{"c", 10}, {"s", 90}}, true},
+		"baseline stands in for stable":  {three(10, 15), []ir.Subset{subset("b", up), subset("c", up), subset("s", leaving)}, []ir.Share{{"b", 90}, {"c", 10}}, true},
+		"baseline without a canary":      {three(10, 15), []ir.Subset{subset("b", up), subset("s", up)}, []ir.Share{{"b", 15}, {"s", 85}}, true},
+		"only the canary":                {three(10, 15), []ir.Subset{subset("c", up)}, []ir.Share{{"c", 100}}, true},
+		"nobody, with a baseline":        {three(10, 15), nil, []ir.Share{{"s", 100}}, true},
 		"a third revision gets nothing ": {split(10), []ir.Subset{subset("c", up), subset("s", up), subset("x", up)}, []ir.Share{{"c", 10}, {"s", 90}}, false},
 	}
 	for name, c := range cases {
@@ -103,17 +114,15 @@ func TestSharesProperty(t *testing.T) {
 			checkSum(t, split.Shares)
 			stable, _ := service.Subset(split.Stable)
 			canary, _ := service.Subset(split.Canary)
+			baseline, _ := service.Subset(split.Baseline)
+			someone := stable.Ready() || canary.Ready() || split.Baseline != "" && baseline.Ready()
 			for _, share := range split.Shares {
-				subset, other := canary, stable
-				if share.Subset == split.Stable {
-					subset, other = stable, canary
-				}
-				if !subset.Ready() && other.Ready() {
+				if subset, _ := service.Subset(share.Subset); someone && !subset.Ready() {
 					t.Fatalf("share %v for a subset that is not ready", share)
 				}
 			}
-			if stable.Ready() && canary.Ready() && split.Clamped() {
-				t.Fatalf("clamped with both sides ready: %+v", split)
+			if stable.Ready() && canary.Ready() && (split.Baseline == "" || baseline.Ready()) && split.Clamped() {
+				t.Fatalf("clamped with all ready: %+v", split)
 			}
 		}
 	}
@@ -163,6 +172,9 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		}, "10.0.0.1 is listed twice"},
 		"foreign port":       {func(s *ir.Service) { s.Subsets[0].Endpoints[0].Ports = map[string]uint16{"x": 1} }, `port "x" that the service has not`},
 		"same revisions":     {func(s *ir.Service) { s.Split = ir.Split{Stable: "a", Canary: "a"} }, "as stable and canary"},
+		"baseline is stable": {func(s *ir.Service) { s.Split = ir.Split{Stable: "a", Canary: "b", Baseline: "a"} }, `"a" as baseline of "a"`},
+		"baseline alone":     {func(s *ir.Service) { s.Split = ir.Split{Stable: "a", Baseline: "b"} }, "as baseline"},
+		"baseline's weight":  {func(s *ir.Service) { s.Split = ir.Split{Stable: "a", BaselineWeight: 1} }, "baseline weight of 1"},
 		"weight":             {func(s *ir.Service) { s.Split.Weight = 101 }, "above 100"},
 		"epoch":              {func(s *ir.Service) { s.Split.Epoch = -1 }, "negative"},
 		"shares too few":     {func(s *ir.Service) { s.Split.Shares = []ir.Share{{"a1", 99}} }, "sum to 99"},

@@ -112,7 +112,8 @@ func equalSubsets(a, b Subset) bool {
 
 func equalSplits(a, b Split) bool {
 	return a.Owner == b.Owner && a.Epoch == b.Epoch && a.Weight == b.Weight &&
-		a.Stable == b.Stable && a.Canary == b.Canary && slices.Equal(a.Shares, b.Shares)
+		a.Stable == b.Stable && a.Canary == b.Canary && a.Baseline == b.Baseline && a.BaselineWeight == b.BaselineWeight &&
+		slices.Equal(a.Shares, b.Shares)
 }
 
 // EqualMeshes reports whether two meshes are the same value; both should be in normal form.

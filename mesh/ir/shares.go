@@ -17,10 +17,23 @@ func (s Subset) ReadyOn(port string) bool {
 	})
 }
 
-// WithShares returns the split with Shares computed from Weight, Stable and Canary for these subsets. A
-// subset without a ready endpoint gets nothing and the other side gets all; when neither has one, all
-// stays with stable, so that a split is never all zero. Only shares above zero are listed, sorted by
-// subset; they sum to 100. Without a canary there are none. A Weight above 100 counts as 100.
+// Revisions are the subsets that a split names; none without a canary.
+func (s Split) Revisions() []string {
+	switch {
+	case s.Canary == "":
+		return nil
+	case s.Baseline == "":
+		return []string{s.Stable, s.Canary}
+	default:
+		return []string{s.Stable, s.Canary, s.Baseline}
+	}
+}
+
+// WithShares returns the split with Shares computed from what it asks for, for these subsets. The canary
+// has one side, stable and its baseline the other. A side without a ready endpoint gets nothing and the
+// other side gets all; when neither has one, all stays with stable, so that a split is never all zero. On
+// their side stable and the baseline stand in for each other. Only shares above zero are listed, sorted
+// by subset; they sum to 100. Without a canary there are none. A Weight above 100 counts as 100.
 func (s Split) WithShares(subsets []Subset) Split {
 	s.Shares = s.shares(func(name string) bool {
 		return slices.ContainsFunc(subsets, func(sub Subset) bool { return sub.Name == name && sub.Ready() })
@@ -39,14 +52,22 @@ func (s Split) shares(ready func(subset string) bool) []Share {
 		return nil
 	}
 	canary := min(s.Weight, 100)
-	switch stableReady, canaryReady := ready(s.Stable), ready(s.Canary); {
-	case !canaryReady:
+	stableReady, baselineReady := ready(s.Stable), s.Baseline != "" && ready(s.Baseline)
+	switch {
+	case !ready(s.Canary):
 		canary = 0
-	case !stableReady:
+	case !stableReady && !baselineReady:
 		canary = 100
 	}
+	baseline := uint32(0)
+	switch {
+	case baselineReady && !stableReady:
+		baseline = 100 - canary
+	case baselineReady:
+		baseline = min(s.BaselineWeight, 100-canary)
+	}
 	var shares []Share
-	for _, share := range []Share{{s.Stable, 100 - canary}, {s.Canary, canary}} {
+	for _, share := range []Share{{s.Stable, 100 - canary - baseline}, {s.Canary, canary}, {s.Baseline, baseline}} {
 		if share.Weight > 0 {
 			shares = append(shares, share)
 		}

@@ -142,7 +142,13 @@ func (s Service) validateSplit(report func(string, ...any)) {
 	if split.Canary != "" && split.Canary == split.Stable {
 		report("split has %q as stable and canary", split.Stable)
 	}
-	for _, subset := range []string{split.Stable, split.Canary} {
+	if split.Baseline != "" && (split.Baseline == split.Stable || split.Baseline == split.Canary || split.Canary == "") {
+		report("split has %q as baseline of %q beside %q", split.Baseline, split.Stable, split.Canary)
+	}
+	if split.BaselineWeight > 100 || split.Baseline == "" && split.BaselineWeight > 0 {
+		report("split has a baseline weight of %d for %q", split.BaselineWeight, split.Baseline)
+	}
+	for _, subset := range []string{split.Stable, split.Canary, split.Baseline} {
 		if subset != "" && !labelValue.MatchString(subset) {
 			report("split names malformed subset %q", subset)
 		}

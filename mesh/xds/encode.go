@@ -76,9 +76,7 @@ func subsetNames(service ir.Service) []string {
 	for _, subset := range service.Subsets {
 		names = append(names, subset.Name)
 	}
-	if service.Split.Canary != "" {
-		names = append(names, service.Split.Stable, service.Split.Canary)
-	}
+	names = append(names, service.Split.Revisions()...)
 	for _, share := range service.Split.Shares {
 		names = append(names, share.Subset)
 	}

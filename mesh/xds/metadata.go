@@ -55,14 +55,19 @@ func splitMetadata(split ir.Split) *corev3.Metadata {
 	for _, share := range split.Shares {
 		shares.Fields[share.Subset] = structpb.NewNumberValue(float64(share.Weight))
 	}
-	return metadata(map[string]*structpb.Value{
+	fields := map[string]*structpb.Value{
 		"owner":  structpb.NewStringValue(split.Owner),
 		"epoch":  structpb.NewStringValue(strconv.FormatInt(split.Epoch, 10)),
 		"weight": structpb.NewNumberValue(float64(split.Weight)),
 		"stable": structpb.NewStringValue(split.Stable),
 		"canary": structpb.NewStringValue(split.Canary),
 		"shares": structpb.NewStructValue(shares),
-	})
+	}
+	if split.Baseline != "" { // else resources stay as they were before there were baselines
+		fields["baseline"] = structpb.NewStringValue(split.Baseline)
+		fields["baselineWeight"] = structpb.NewNumberValue(float64(split.BaselineWeight))
+	}
+	return metadata(fields)
 }
 
 // SplitOf reads the split that a RouteConfiguration carries; the zero Split where it carries none.
@@ -75,6 +80,8 @@ func SplitOf(route *routev3.RouteConfiguration) (ir.Split, error) {
 		Owner:  fields["owner"].GetStringValue(),
 		Stable: fields["stable"].GetStringValue(),
 		Canary: fields["canary"].GetStringValue(),
+
+		Baseline: fields["baseline"].GetStringValue(),
 	}
 	var errs []error
 	var err error
@@ -84,6 +91,9 @@ func SplitOf(route *routev3.RouteConfiguration) (ir.Split, error) {
 		}
 	}
 	if split.Weight, err = percent(fields["weight"].GetNumberValue()); err != nil {
+		errs = append(errs, err)
+	}
+	if split.BaselineWeight, err = percent(fields["baselineWeight"].GetNumberValue()); err != nil {
 		errs = append(errs, err)
 	}
 	for subset, value := range fields["shares"].GetStructValue().GetFields() {

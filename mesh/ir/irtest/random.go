@@ -66,12 +66,19 @@ func service(random *rand.Rand, i int, addresses *pool) ir.Service {
 	case 1:
 		made.Split = ir.Split{Owner: "u1", Epoch: random.Int64()}
 	default:
-		made.Split = ir.Split{
+		split := ir.Split{
 			Owner:  pick(random, "u1", "u2", "6f2c-uid"),
 			Epoch:  random.Int64N(1 << 62),
 			Weight: uint32(random.IntN(101)),
 			Stable: names[random.IntN(3)], Canary: names[3],
-		}.WithShares(made.Subsets)
+		}
+		if baseline := names[random.IntN(3)]; baseline != split.Stable {
+			split.Baseline = baseline
+			if baseline != "" {
+				split.BaselineWeight = uint32(random.IntN(51))
+			}
+		}
+		made.Split = split.WithShares(made.Subsets)
 	}
 	return made
 }

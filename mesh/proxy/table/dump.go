@@ -37,6 +37,8 @@ type SplitDump struct {
 	Weight uint32 `json:"weight"`
 	Stable string `json:"stable,omitempty"`
 	Canary string `json:"canary,omitempty"`
+	// Baseline is a subset of stable's version as young as the canary; its share is among Shares.
+	Baseline string `json:"baseline,omitempty"`
 	// Shares in percent; empty: over all endpoints alike.
 	Shares map[string]uint32 `json:"shares,omitempty"`
 	// Since is when this very split came into force, RFC 3339 with nanoseconds.
@@ -68,7 +70,7 @@ func (s *service) dump() ServiceDump {
 		Ports: []PortDump{}, Endpoints: map[string]EndpointsDump{},
 		Split: SplitDump{
 			Owner: s.Split.Owner, Epoch: s.Split.Epoch, Weight: s.Split.Weight,
-			Stable: s.Split.Stable, Canary: s.Split.Canary, Since: s.since.UTC(),
+			Stable: s.Split.Stable, Canary: s.Split.Canary, Baseline: s.Split.Baseline, Since: s.since.UTC(),
 		},
 	}
 	for _, addr := range s.Addresses {

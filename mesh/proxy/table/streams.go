@@ -90,8 +90,8 @@ func (b *builder) openStreams(s *service) {
 	for _, subset := range s.Subsets {
 		names[subset.Name] = true
 	}
-	if s.Split.Canary != "" {
-		names[s.Split.Stable], names[s.Split.Canary] = true, true
+	for _, name := range s.Split.Revisions() {
+		names[name] = true
 	}
 	for name := range names {
 		key := streamsKey{s.Key(), name}

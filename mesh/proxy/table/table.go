@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -180,14 +181,12 @@ func (b *builder) addPort(s *service, port *ir.Port) {
 	for _, subset := range s.Subsets {
 		groups[subset.Name] = b.group(s, p, subset, port)
 	}
-	// Both revisions' series exist from the moment a split names them, with endpoints or without.
-	if s.Split.Canary != "" {
-		for _, name := range []string{s.Split.Stable, s.Split.Canary} {
-			if groups[name] == nil {
-				groups[name] = b.group(s, p, ir.Subset{Name: name}, port)
-			}
-			groups[name].counted.get()
+	// The revisions' series exist from the moment a split names them, with endpoints or without.
+	for _, name := range s.Split.Revisions() {
+		if groups[name] == nil {
+			groups[name] = b.group(s, p, ir.Subset{Name: name}, port)
 		}
+		groups[name].counted.get()
 	}
 	if len(shares) > 0 {
 		for _, share := range shares {
@@ -229,9 +228,13 @@ func (b *builder) addPort(s *service, port *ir.Port) {
 }
 
 // weightInForce is the canary's share on this port. It is the split's Weight unless a side has no
-// endpoint, and then the judge must not take the asked weight for the truth.
+// endpoint, and then the judge must not take the asked weight for the truth. Where the baseline does not
+// have the share that goes with the weight there is no weight to compare at.
 func weightInForce(split ir.Split, shares []ir.Share) string {
 	if split.Canary == "" {
+		return ""
+	}
+	if asked := (ir.Share{Subset: split.Baseline, Weight: split.BaselineWeight}); asked.Weight > 0 && !slices.Contains(shares, asked) {
 		return ""
 	}
 	for _, share := range shares {

@@ -95,6 +95,26 @@ func TestSharesAreExact(t *testing.T) {
 	}
 }
 
+// With a baseline the weight is only in force where the baseline has its share too: else the judge would
+// take a wrong share for the truth.
+func TestBaseline(t *testing.T) {
+	split := release(1, 25)
+	split.Baseline, split.BaselineWeight = "v1-base", 25
+	all := []ir.Subset{pods("v1", web, 1), pods("v1-base", web, 3), pods("v2", web, 2)}
+	port := compile(t, newCompiler(pools{}), nil, shop(split, all...)).Outbound(netip.AddrPortFrom(clusterIP, 80))
+	drawn := map[string]int{}
+	for number := range uint32(100) {
+		drawn[port.Draw(always(number)).Revision]++
+	}
+	if drawn["v1"] != 50 || drawn["v1-base"] != 25 || drawn["v2"] != 25 || port.weight != "25" {
+		t.Errorf("drawn %v at weight %q, want 50, 25 and 25 at weight 25", drawn, port.weight)
+	}
+	port = compile(t, newCompiler(pools{}), nil, shop(split, all[0], all[2])).Outbound(netip.AddrPortFrom(clusterIP, 80))
+	if port.weight != "" {
+		t.Errorf("weight %q is in force without a baseline", port.weight)
+	}
+}
+
 func TestPick(t *testing.T) {
 	port := compile(t, newCompiler(pools{}), nil, shop(release(1, 100), pods("v1", web, 1), pods("v2", web, 2, 3, -4))).
 		Outbound(netip.AddrPortFrom(clusterIP, 80))
