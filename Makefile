@@ -31,7 +31,7 @@ unit: gcc $(BIN)/prometheus $(BIN)/helm ## Run the unit tests with the race dete
 
 .PHONY: api-test
 api-test: gcc build/assets build/crds $(BIN)/helm ## Run the tests that need a real API server
-	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./internal/cli/... ./charts/... ./docs
+	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./controllers/runs ./internal/cli/... ./charts/... ./docs
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## Run the linters
@@ -41,14 +41,14 @@ lint: $(BIN)/golangci-lint ## Run the linters
 ##@ Generated files
 
 .PHONY: generate
-generate: $(BIN)/controller-gen ## Regenerate deep copies, the CRD in the chart and the reference in docs
+generate: $(BIN)/controller-gen ## Regenerate deep copies, the CRDs in the chart and the reference in docs
 	$(BIN)/controller-gen object paths=./api/...
-	go run ./internal/chartcrd $(BIN)/controller-gen charts/sluice/templates/crd-rollouts.yaml
+	go run ./internal/chartcrd $(BIN)/controller-gen charts/sluice/templates
 	go run ./internal/apidoc > docs/reference.md.new && mv docs/reference.md.new docs/reference.md
 
 .PHONY: verify
 verify: generate ## Fail if something generated is out of date
-	@git diff --exit-code -- api/v1alpha1/zz_generated.deepcopy.go charts/sluice/templates/crd-rollouts.yaml docs/reference.md || { echo 'generated files are out of date: run make generate and commit the result' >&2; exit 1; }
+	@git diff --exit-code -- api/v1alpha1/zz_generated.deepcopy.go charts/sluice/templates/crd-*.yaml docs/reference.md || { echo 'generated files are out of date: run make generate and commit the result' >&2; exit 1; }
 
 build/crds: $(BIN)/controller-gen $(wildcard api/v1alpha1/*.go)
 	$(BIN)/controller-gen crd paths=./api/... output:dir=$@

@@ -11,7 +11,12 @@ var GroupVersion = schema.GroupVersion{Group: "sluice.dev", Version: "v1alpha1"}
 
 // SchemeBuilder collects the functions that register this package's kinds.
 var SchemeBuilder = runtime.NewSchemeBuilder(func(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &Rollout{}, &RolloutList{})
+	scheme.AddKnownTypes(GroupVersion,
+		&Rollout{}, &RolloutList{},
+		&AnalysisTemplate{}, &AnalysisTemplateList{},
+		&ClusterAnalysisTemplate{}, &ClusterAnalysisTemplateList{},
+		&AnalysisRun{}, &AnalysisRunList{},
+	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 })

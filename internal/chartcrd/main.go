@@ -1,8 +1,8 @@
-// Command chartcrd turns the CustomResourceDefinition of the types in api/ into a template of the chart.
-// It runs controller-gen and adds what only the chart knows: whether the CRD is wanted, its labels, and
-// whether an uninstallation leaves it in place. It knows nothing of the CRD's content.
+// Command chartcrd turns the CustomResourceDefinitions of the types in api/ into templates of the chart, one
+// file each. It runs controller-gen and adds what only the chart knows: whether the CRDs are wanted, their
+// labels, and whether an uninstallation leaves them in place. It knows nothing of their content.
 //
-//	chartcrd CONTROLLER-GEN TEMPLATE
+//	chartcrd CONTROLLER-GEN FOLDER
 package main
 
 import (
@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -37,26 +39,56 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 2 {
-		return errors.New("give the path of controller-gen and of the template to write")
+		return errors.New("give the path of controller-gen and of the folder to write to")
 	}
 	generate := exec.CommandContext(context.Background(), args[0], "crd", "paths=github.com/sluice-mesh/sluice/api/...", "output:stdout")
 	var problems bytes.Buffer
 	generate.Stderr = &problems
-	crd, err := generate.Output()
+	crds, err := generate.Output()
 	if err != nil {
 		return fmt.Errorf("run controller-gen: %w\n%s", err, problems.String())
 	}
-	template, err := wrap(string(crd))
+	templates, err := wrapAll(string(crds))
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(args[1], []byte(template), 0o644)
+	for name, template := range templates {
+		if err := os.WriteFile(filepath.Join(args[1], name), []byte(template), 0o644); err != nil {
+			return fmt.Errorf("write template: %w", err)
+		}
+	}
+	return nil
+}
+
+var resource = regexp.MustCompile(`(?m)^  name: ([a-z]+)\.sluice\.dev$`)
+
+// wrapAll makes each CRD a template, by the name of its file.
+func wrapAll(crds string) (map[string]string, error) {
+	templates := map[string]string{}
+	for document := range strings.SplitSeq("\n"+crds, "\n---\n") {
+		if strings.TrimSpace(document) == "" {
+			continue
+		}
+		found := resource.FindStringSubmatch(document)
+		if found == nil {
+			return nil, errors.New("wrap CRD: no resource of sluice.dev is named")
+		}
+		template, err := wrap(document)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", found[1], err)
+		}
+		templates["crd-"+found[1]+".yaml"] = template
+	}
+	if len(templates) == 0 {
+		return nil, errors.New("wrap CRD: there is none; is it controller-gen's output?")
+	}
+	return templates, nil
 }
 
 // wrap makes one CRD a template. The CRD is as controller-gen writes it: its own metadata begins with
 // annotations.
 func wrap(crd string) (string, error) {
-	crd = strings.TrimPrefix(strings.TrimSpace(crd), "---\n")
+	crd = strings.TrimSpace(crd)
 	if n := strings.Count(crd, "kind: CustomResourceDefinition"); n != 1 {
 		return "", fmt.Errorf("wrap CRD: %d definitions, want 1", n)
 	}
