@@ -69,6 +69,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stderr 
 			}
 		})
 	}
+	if s.xds == "" {
+		log.Warn("no control plane: everything passes through unseen and unsplit; name one with --xds or SLUICE_XDS_ADDRESS")
+	}
 	log.Info("running", "version", version.Version, "source", s.source, "revision", s.revision, "control_plane", s.xds)
 	err = p.Run(ctx)
 	stop()

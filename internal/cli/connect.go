@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"os/user"
 	"slices"
 	"strings"
@@ -114,7 +115,19 @@ func advise(err error, doing string) error {
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("%s: %w; ask for the role view to look, or edit to give orders, in this namespace", doing, err)
 	}
+	var refused *net.OpError
+	if errors.As(err, &refused) && refused.Op == "dial" {
+		return fmt.Errorf("%s: %w; nothing answers there: choose the cluster with --kubeconfig, --context or the variable KUBECONFIG", doing, err)
+	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// oneName asks for the name of one Rollout.
+func oneName(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("name one Rollout, as in: %s shop; you named %d (sluice get lists them)", cmd.CommandPath(), len(args))
+	}
+	return nil
 }
 
 // completeNames completes the name of a Rollout, for shells.

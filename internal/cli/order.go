@@ -49,7 +49,7 @@ func newOrders(env *environment) []*cobra.Command {
 		var w waiting
 		cmd := &cobra.Command{
 			Use: string(order.verb) + " NAME", Short: order.short,
-			Args: cobra.ExactArgs(1), ValidArgsFunction: completeNames(env),
+			Args: oneName, ValidArgsFunction: completeNames(env),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				c, namespace, err := env.connect()
 				if err != nil {

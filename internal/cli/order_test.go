@@ -2,6 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"net"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -151,6 +154,16 @@ func TestNoSuchRollout(t *testing.T) {
 	}
 }
 
+func TestOneName(t *testing.T) {
+	w := newWorld(t)
+	for _, args := range [][]string{{"promote"}, {"abort", "shop", "till"}, {"status"}, {"undo"}} {
+		code, _, problems := w.run(t, args...)
+		if want := "name one Rollout, as in: sluice " + args[0] + " shop"; code != ExitError || !strings.Contains(problems, want) {
+			t.Errorf("%v: exit %d, %q", args, code, problems)
+		}
+	}
+}
+
 func TestAdvice(t *testing.T) {
 	rollouts := schema.GroupResource{Group: "sluice.dev", Resource: "rollouts"}
 	for name, test := range map[string]struct {
@@ -160,6 +173,7 @@ func TestAdvice(t *testing.T) {
 		"CRD missing":       {&apierrors.StatusError{ErrStatus: apierrors.NewNotFound(schema.GroupResource{}, "").Status()}, "helm install sluice"},
 		"CRD not mapped":    {&meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "sluice.dev", Kind: "Rollout"}}, "helm install sluice"},
 		"forbidden":         {apierrors.NewForbidden(rollouts, "shop", nil), "ask for the role view"},
+		"nobody answers":    {&url.Error{Op: "Get", URL: "http://localhost:8080", Err: &net.OpError{Op: "dial", Err: errors.New("refused")}}, "choose the cluster with --kubeconfig"},
 		"an object is gone": {apierrors.NewNotFound(rollouts, "shop"), `get x: rollouts.sluice.dev "shop" not found`},
 	} {
 		if got := advise(test.err, "get x").Error(); !strings.Contains(got, test.want) {

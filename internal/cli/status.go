@@ -30,7 +30,7 @@ func newStatus(env *environment) *cobra.Command {
 			"With --watch it waits while the answer is 2, for at most --timeout. A new template that is held and\n" +
 			"that no operator has seen yet counts as a release, so it can follow a deployment at once.",
 		Example:           "  kubectl set image deployment/shop shop=shop:v2 && sluice status shop --watch --timeout 30m",
-		Args:              cobra.ExactArgs(1),
+		Args:              oneName,
 		ValidArgsFunction: completeNames(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, namespace, err := env.connect()

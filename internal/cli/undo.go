@@ -23,7 +23,7 @@ func newUndo(env *environment) *cobra.Command {
 		Long: "Take the new template back: write the stable version's pod template into the held Deployment.\n\n" +
 			"A release that is on ends as a rollback; after a rollback the Deployment becomes ordinary again. Where\n" +
 			"something applies the Deployment from Git, revert it there, or it will bring the template again.",
-		Args: cobra.ExactArgs(1), ValidArgsFunction: completeNames(env),
+		Args: oneName, ValidArgsFunction: completeNames(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, namespace, err := env.connect()
 			if err != nil {
