@@ -26,11 +26,11 @@ build: ## Build the operator, the proxy and the command line into build/bin
 test: lint verify unit api-test e2e ## Run everything: lint, unit, API and end-to-end tests on a real cluster
 
 .PHONY: unit
-unit: gcc $(BIN)/prometheus $(BIN)/helm ## Run the unit tests with the race detector (under 2 minutes warm)
+unit: test-packages $(BIN)/prometheus $(BIN)/helm ## Run the unit tests with the race detector (under 2 minutes warm)
 	SLUICE_PROMETHEUS=$(CURDIR)/$(BIN)/prometheus $(GO_TEST) $(UNIT)
 
 .PHONY: api-test
-api-test: gcc build/assets build/crds $(BIN)/helm ## Run the tests that need a real API server
+api-test: test-packages build/assets build/crds $(BIN)/helm ## Run the tests that need a real API server
 	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./controllers/runs ./internal/cli/... ./charts/... ./docs
 
 .PHONY: lint
@@ -54,7 +54,12 @@ build/crds: $(BIN)/controller-gen $(wildcard api/v1alpha1/*.go)
 	$(BIN)/controller-gen crd paths=./api/... output:dir=$@
 	@touch $@
 
-.PHONY: gcc
-gcc: # the race detector links with a C compiler
-	@command -v gcc >/dev/null && test -e /usr/include/stdio.h || { sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
-	  $$sudo apt-get update && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev; }
+# What the tests take from Debian besides the cluster's: the race detector links with a C compiler, and the
+# tests of traffic capture lay out networks with ip.
+.PHONY: test-packages
+test-packages:
+	@missing=; { command -v gcc && test -e /usr/include/stdio.h; } >/dev/null || missing='gcc libc6-dev'; \
+	command -v ip >/dev/null || test "$$(uname)" != Linux || missing="$$missing iproute2"; \
+	test -n "$$missing" || exit 0; \
+	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+	$$sudo apt-get update && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing

@@ -119,6 +119,7 @@ func TestOperatorsAway(t *testing.T) {
 		w.must(harness.Kill(&operators[i], operators[i].Spec.Containers[0].Name))
 	}
 	w.must(cluster.ScaleSystem(w.ctx, harness.SystemNamespace, harness.OperatorDeployment, 0))
+	w.must(cluster.AwaitOperators(w.ctx, 0))
 	_, err = w.load.Cut(w.ctx)
 	w.must(err)
 	w.logf("no operator runs")
