@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
@@ -62,7 +63,7 @@ func (m *Meter) observe(rollout *v1alpha1.Rollout, before *v1alpha1.RolloutStatu
 	if status.Step != nil {
 		m.step.WithLabelValues(rollout.Namespace, rollout.Name).Set(float64(status.Step.Index))
 	}
-	if len(status.Verdicts) > 0 && (len(before.Verdicts) == 0 || before.Verdicts[0] != status.Verdicts[0]) {
+	if len(status.Verdicts) > 0 && (len(before.Verdicts) == 0 || !equality.Semantic.DeepEqual(before.Verdicts[0], status.Verdicts[0])) {
 		m.verdicts.WithLabelValues(rollout.Namespace, rollout.Name, string(status.Verdicts[0].Outcome)).Inc()
 	}
 	if status.Release != nil && status.Release.Outcome != "" && (before.Release == nil || before.Release.Outcome == "" || before.Release.ID != status.Release.ID) {

@@ -56,7 +56,7 @@ func TestAdmission(t *testing.T) {
 		refused string
 	}{
 		"a usual spec":                 {spec: accepted},
-		"every field":                  {spec: accepted + "analysis: {duration: 30s, interval: 500ms, successRate: \"99.5\", latencyP99: 250ms, minRequests: 10}\nbakeTime: 0s\ndeadlines: {progress: 1m, acknowledge: 5s, analysis: 1m, drain: 0s, release: 1h}\nnotifications: {slack: {channel: C0123456789, approvers: [U1]}, webhooks: [{name: a, secretRef: {name: s}}]}"},
+		"every field":                  {spec: accepted + "analysis: {duration: 30s, interval: 500ms, successRate: \"99.5\", latencyP99: 250ms, minRequests: 10, lowTraffic: Pass, compare: {enabled: true, alpha: \"0.05\", tolerance: \"1.25\", slack: \"0.001\", warmUp: 0s, latencyBoundaries: [50ms, 1s], overDispersion: \"2.5\", success: {weight: 3, critical: true}, latency: {weight: 0}}, background: {templates: [{name: a}], startingStep: 4}, beforePromotion: {templates: [{name: a, clusterScope: true}], args: [{name: x, value: one}]}, afterPromotion: {templates: [{name: b}]}}\nbakeTime: 0s\ndeadlines: {progress: 1m, acknowledge: 5s, analysis: 1m, drain: 0s, release: 1h}\nnotifications: {slack: {channel: C0123456789, approvers: [U1]}, webhooks: [{name: a, secretRef: {name: s}}]}"},
 		"success rate of one hundred":  {spec: accepted + "analysis: {successRate: \"100\"}"},
 		"no steps":                     {spec: with("canary: {steps: []}"), refused: "spec.canary.steps"},
 		"first step without weight":    {spec: with("canary: {steps: [{pause: {}}, {setWeight: 10}]}"), refused: "the first step must be setWeight"},
@@ -70,6 +70,30 @@ func TestAdmission(t *testing.T) {
 		"another version of workload":  {spec: strings.Replace(accepted, "{name: shop}", "{apiVersion: apps/v2, name: shop}", 1), refused: "only apps/v1 is supported"},
 		"success rate with a percent":  {spec: accepted + "analysis: {successRate: \"99%\"}", refused: "a percentage such as 99 or 99.5, without a percent sign"},
 		"success rate above 100":       {spec: accepted + "analysis: {successRate: \"101\"}", refused: "a percentage such as 99 or 99.5"},
+		"alpha of zero":                {spec: accepted + "analysis: {compare: {alpha: \"0.0\"}}", refused: "spec.analysis.compare.alpha: a chance such as 0.01, between 0.0001 and 0.2"},
+		"alpha of one half":            {spec: accepted + "analysis: {compare: {alpha: \"0.5\"}}", refused: "spec.analysis.compare.alpha"},
+		"alpha that is no number":      {spec: accepted + "analysis: {compare: {alpha: \"1 %\"}}", refused: "spec.analysis.compare.alpha"},
+		"tolerance below one":          {spec: accepted + "analysis: {compare: {tolerance: \"0.9\"}}", refused: "spec.analysis.compare.tolerance: a ratio such as 1.1, between 1 and 10"},
+		"tolerance above ten":          {spec: accepted + "analysis: {compare: {tolerance: \"10.1\"}}", refused: "spec.analysis.compare.tolerance"},
+		"slack above a tenth":          {spec: accepted + "analysis: {compare: {slack: \"0.2\"}}", refused: "spec.analysis.compare.slack: a share such as 0.0005, between 0 and 0.1"},
+		"slack in percent":             {spec: accepted + "analysis: {compare: {slack: \"1\"}}", refused: "spec.analysis.compare.slack"},
+		"no slack":                     {spec: accepted + "analysis: {compare: {slack: \"0\"}}"},
+		"negative warm-up":             {spec: accepted + "analysis: {compare: {warmUp: -1s}}", refused: "spec.analysis.compare.warmUp: a duration such as 60s, at most 1h, not negative"},
+		"warm-up of hours":             {spec: accepted + "analysis: {compare: {warmUp: 2h}}", refused: "spec.analysis.compare.warmUp"},
+		"boundaries fall":              {spec: accepted + "analysis: {compare: {latencyBoundaries: [1s, 50ms]}}", refused: "spec.analysis.compare.latencyBoundaries: durations between 1ms and 1m in rising order"},
+		"a boundary of zero":           {spec: accepted + "analysis: {compare: {latencyBoundaries: [0s]}}", refused: "spec.analysis.compare.latencyBoundaries"},
+		"six boundaries":               {spec: accepted + "analysis: {compare: {latencyBoundaries: [1s, 2s, 3s, 4s, 5s, 6s]}}", refused: "must have at most 5 items"},
+		"over-dispersion below one":    {spec: accepted + "analysis: {compare: {overDispersion: \"0.5\"}}", refused: "spec.analysis.compare.overDispersion: a number such as 1 or 2.5, between 1 and 100"},
+		"nothing is compared":          {spec: accepted + "analysis: {compare: {success: {weight: 0}, latency: {weight: 0}}}", refused: "cannot both have weight 0; set enabled to false"},
+		"nothing is judged":            {spec: accepted + "analysis: {compare: {enabled: false}}", refused: "with compare.enabled false nothing is judged; set successRate or latencyP99"},
+		"thresholds only":              {spec: accepted + "analysis: {successRate: \"99\", compare: {enabled: false}}"},
+		"another policy":               {spec: accepted + "analysis: {lowTraffic: Promote}", refused: "spec.analysis.lowTraffic"},
+		"background without templates": {spec: accepted + "analysis: {background: {}}", refused: "spec.analysis.background.templates: name at least one template"},
+		"background from nowhere":      {spec: accepted + "analysis: {background: {templates: [{name: a}], startingStep: 5}}", refused: "spec.analysis.background.startingStep: there is no such step"},
+		"nothing before promotion":     {spec: accepted + "analysis: {beforePromotion: {}}", refused: "spec.analysis.beforePromotion.templates: name at least one template"},
+		"nothing after promotion":      {spec: accepted + "analysis: {afterPromotion: {}}", refused: "spec.analysis.afterPromotion.templates: name at least one template"},
+		"a step with templates":        {spec: with("canary: {steps: [{setWeight: 10}, {analysis: {templates: [{name: a}], args: [{name: x, value: one}]}}]}")},
+		"a step's arguments for none":  {spec: with("canary: {steps: [{setWeight: 10}, {analysis: {args: [{name: x, value: one}]}}]}"), refused: "analysis.args are for templates; name at least one"},
 		"interval too short":           {spec: accepted + "analysis: {interval: 10ms}", refused: "spec.analysis.interval: at least 100ms"},
 		"latency of zero":              {spec: accepted + "analysis: {latencyP99: 0s}", refused: "spec.analysis.latencyP99: between 1ms and 1m"},
 		"no requests needed":           {spec: accepted + "analysis: {minRequests: 0}", refused: "should be greater than or equal to 1"},
@@ -114,9 +138,13 @@ func TestAdmission(t *testing.T) {
 			t.Fatal(err)
 		}
 		spec := got.Spec
-		if spec.WorkloadRef.Kind != "Deployment" || spec.BakeTime.Duration.String() != "1m0s" || spec.Analysis.SuccessRate != "99" ||
+		if spec.WorkloadRef.Kind != "Deployment" || spec.BakeTime.Duration.String() != "1m0s" || spec.Analysis.SuccessRate != "" || spec.Analysis.LowTraffic != v1alpha1.LowTrafficHold ||
 			*spec.Analysis.MinRequests != 50 || spec.Analysis.Interval.Duration.String() != "1s" || spec.Deadlines.Release.Duration.String() != "24h0m0s" {
 			t.Errorf("defaults are not as documented: %+v", spec)
+		}
+		if c := spec.Analysis.Compare; !*c.Enabled || c.Alpha != "0.01" || c.Tolerance != "1.1" || c.Slack != "0.0005" || c.WarmUp.Duration.String() != "1m0s" ||
+			c.OverDispersion != "1" || *c.Success.Weight != 1 || *c.Latency.Weight != 1 || c.LatencyBoundaries != nil {
+			t.Errorf("defaults of the comparison are not as documented: %+v", c)
 		}
 		got.Spec.WorkloadRef.Name = "other"
 		if err := c.Update(context.Background(), &got); err == nil || !strings.Contains(err.Error(), "spec.workloadRef: cannot be changed") {

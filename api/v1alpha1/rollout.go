@@ -44,6 +44,8 @@ type RolloutList struct {
 }
 
 // RolloutSpec says what is released and how.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.analysis.background) || !has(self.analysis.background.startingStep) || self.analysis.background.startingStep < size(self.canary.steps)",message="spec.analysis.background.startingStep: there is no such step; it is an index in spec.canary.steps, from 0"
 type RolloutSpec struct {
 	// WorkloadRef names the Deployment, in the Rollout's namespace. It cannot be changed.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.workloadRef: cannot be changed; delete this Rollout and create one for the other workload"
@@ -135,7 +137,8 @@ type Step struct {
 	// and a failing canary is rolled back.
 	// +optional
 	Pause *PauseStep `json:"pause,omitempty"`
-	// Analysis waits until the judge has looked for a duration and passes the canary.
+	// Analysis waits until the judge has looked for a duration and passes the canary, and until the
+	// analysis templates that it names have been run with success.
 	// +optional
 	Analysis *AnalysisStep `json:"analysis,omitempty"`
 	// Approval waits until a person approves, in chat or on the command line.
@@ -152,11 +155,16 @@ type PauseStep struct {
 }
 
 // AnalysisStep judges for a while.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.args) || has(self.templates)",message="spec.canary.steps: analysis.args are for templates; name at least one in analysis.templates"
 type AnalysisStep struct {
 	// Duration for which the judge looks before it may pass the canary. Absent: spec.analysis.duration.
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="spec.canary.steps: analysis.duration is a duration such as 90s or 5m, not negative"
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
+	// Templates and their arguments: the step is over when their run has succeeded, too. When it fails, the
+	// release is rolled back; when it is inconclusive or in error, the release holds.
+	AnalysisRef `json:",inline"`
 }
 
 // ApprovalStep waits for a person.
@@ -169,39 +177,6 @@ type ApprovalStep struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="spec.canary.steps: approval.timeout is a duration such as 30m or 8h, above 0"
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
-}
-
-// AnalysisSpec says what the judge demands of the canary.
-type AnalysisSpec struct {
-	// Duration for which the judge looks at each weight, where no analysis step says otherwise.
-	// +kubebuilder:default="1m"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="spec.analysis.duration: a duration such as 90s or 5m, not negative"
-	// +optional
-	Duration *metav1.Duration `json:"duration,omitempty"`
-	// Interval between two looks. A failing canary is rolled back at the first look that shows it.
-	// +kubebuilder:default="1s"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('100ms')",message="spec.analysis.interval: at least 100ms"
-	// +optional
-	Interval *metav1.Duration `json:"interval,omitempty"`
-	// SuccessRate is the least share of the canary's requests that must succeed, in percent, such as
-	// "99" or "99.5". A request fails with a status of 500 or above, a gRPC status that blames the
-	// server, or when it never got an answer.
-	// +kubebuilder:default="99"
-	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(100|[0-9]{1,2}(\\\\.[0-9]{1,4})?)$')",message="spec.analysis.successRate: a percentage such as 99 or 99.5, without a percent sign"
-	// +optional
-	SuccessRate string `json:"successRate,omitempty"`
-	// LatencyP99 is the longest that 99 of 100 of the canary's requests may take. Absent: latency is
-	// not judged.
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms') && duration(self) <= duration('1m')",message="spec.analysis.latencyP99: between 1ms and 1m"
-	// +optional
-	LatencyP99 *metav1.Duration `json:"latencyP99,omitempty"`
-	// MinRequests is how many requests the canary must have answered at a weight before it can pass.
-	// Fewer is inconclusive, never a pass.
-	// +kubebuilder:default=50
-	// +kubebuilder:validation:Minimum=1
-	// +optional
-	MinRequests *int32 `json:"minRequests,omitempty"`
 }
 
 // Deadlines bound every phase of a release.

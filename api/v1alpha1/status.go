@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"fmt"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -85,6 +87,12 @@ type RolloutStatus struct {
 	// +listType=atomic
 	// +optional
 	Verdicts []Verdict `json:"verdicts,omitempty"`
+	// Analyses are the runs of analysis templates of the release, in the order in which they began.
+	// +kubebuilder:validation:MaxItems=60
+	// +listType=map
+	// +listMapKey=stage
+	// +optional
+	Analyses []AnalysisStatus `json:"analyses,omitempty"`
 	// Paused is set while a person has paused the release.
 	// +optional
 	Paused *PausedStatus `json:"paused,omitempty"`
@@ -146,6 +154,32 @@ type Release struct {
 	// ExpeditedBy is the person who ordered the promotion without the remaining steps.
 	// +optional
 	ExpeditedBy string `json:"expeditedBy,omitempty"`
+	// Weights are the weights above 0 that were decided, in order.
+	// +kubebuilder:validation:MaxItems=100
+	// +listType=atomic
+	// +optional
+	Weights []DecidedWeight `json:"weights,omitempty"`
+	// WarmUps are when canary pods were too new to be compared, in order, apart from each other.
+	// +kubebuilder:validation:MaxItems=50
+	// +listType=atomic
+	// +optional
+	WarmUps []WarmUp `json:"warmUps,omitempty"`
+}
+
+// DecidedWeight is one decision about the weight.
+type DecidedWeight struct {
+	// Percent of the requests that the canary gets.
+	Percent int32 `json:"percent"`
+	// DecidedAt is when.
+	DecidedAt metav1.MicroTime `json:"decidedAt"`
+}
+
+// WarmUp is a time whose requests do not count in the comparison.
+type WarmUp struct {
+	// From is its begin.
+	From metav1.MicroTime `json:"from"`
+	// Until is its end.
+	Until metav1.MicroTime `json:"until"`
 }
 
 // Outcomes of a release.
@@ -214,6 +248,76 @@ type Verdict struct {
 	Epoch int64 `json:"epoch"`
 	// At is when the judge said so.
 	At metav1.MicroTime `json:"at"`
+	// LowTraffic: nothing but requests is missing for a decision.
+	// +optional
+	LowTraffic bool `json:"lowTraffic,omitempty"`
+	// Score is from 0 (as bad as what is rolled back) to 100 (nothing speaks against the canary). Absent:
+	// there is no evidence to score.
+	// +optional
+	Score *int32 `json:"score,omitempty"`
+	// Metrics are what was compared.
+	// +kubebuilder:validation:MaxItems=5
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Metrics []MetricVerdict `json:"metrics,omitempty"`
+}
+
+// MetricVerdict is what the judge says about one metric, canary against stable. Numbers are written with
+// fixed decimals.
+type MetricVerdict struct {
+	// Name is success-rate or latency.
+	Name string `json:"name"`
+	// Canary is how many of the canary's requests were bad, such as "21/1000".
+	// +optional
+	Canary string `json:"canary,omitempty"`
+	// Control is the same of stable.
+	// +optional
+	Control string `json:"control,omitempty"`
+	// Ratio is how many times as often as stable's the canary's requests are bad; absent where stable has
+	// nothing to compare with.
+	// +optional
+	Ratio string `json:"ratio,omitempty"`
+	// Low is the least ratio that the evidence leaves open, over all looks.
+	// +optional
+	Low string `json:"low,omitempty"`
+	// High is the greatest such ratio; absent where there is none.
+	// +optional
+	High string `json:"high,omitempty"`
+	// P is the chance, at most, of ever seeing so much evidence from a canary that is as good as tolerated.
+	// +optional
+	P string `json:"p,omitempty"`
+	// Score of this metric, from 0 to 100.
+	// +optional
+	Score *int32 `json:"score,omitempty"`
+	// Critical: the whole score is 0 when this one is.
+	// +optional
+	Critical bool `json:"critical,omitempty"`
+}
+
+// Stages of a release at which analysis templates are run; StageOfStep is for the one of a step.
+const (
+	StageBackground      = "background"
+	StageBeforePromotion = "before-promotion"
+	StageAfterPromotion  = "after-promotion"
+)
+
+// StageOfStep is the stage of the step with this index in spec.canary.steps.
+func StageOfStep(index int32) string { return fmt.Sprintf("step-%d", index) }
+
+// AnalysisStatus is one run of analysis templates in a release.
+type AnalysisStatus struct {
+	// Stage is background, step-<index>, before-promotion or after-promotion.
+	Stage string `json:"stage"`
+	// Run is the name of the AnalysisRun.
+	// +optional
+	Run string `json:"run,omitempty"`
+	// Phase is where it is.
+	Phase RunPhase `json:"phase"`
+	// Message says why it ended as it did.
+	// +kubebuilder:validation:MaxLength=1024
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // PausedStatus says who paused the release and when.
