@@ -2,27 +2,9 @@ package analysis
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/sluice-mesh/sluice/analysis/stats"
-)
-
-// The errors that the judge accepts. They are chosen so that a canary exactly at its threshold, looked at
-// after every single request for as long as a release lasts, is failed by one criterion at one weight in
-// fewer than 1 in 1,000 cases (exactly computed in TestFailAtOnceIsRarelyWrong: 0.02 to 0.05 % for 1 to
-// 100 bad requests of 1,000 and up to 72,000 requests), and by all that is at the end in about 1 in 800
-// (simulated in TestCanariesAtTheThresholdAreRarelyFailed). The theory asks for independent requests; failures that come in bursts make it optimistic.
-const (
-	// LookError is the chance, at each look, that so many bad requests are luck, below which the canary
-	// fails at once.
-	LookError = 1e-5
-	// EndError is the same once the duration is over and the canary has its requests.
-	EndError = 1e-4
-	// checkError is the chance below which a check of the data says that something is wrong with them.
-	checkError = 1e-3
-	// slowShare of the requests may be slower than the 99th percentile.
-	slowShare = .01
 )
 
 // Judge says what the counts of a subject say about its canary at the time now. It is a pure function and
@@ -156,34 +138,12 @@ func skewed(subject Subject, counts Counts) string {
 func unanswered(criteria Criteria, counts Counts) string {
 	canary := counts.Canary.Unfinished + counts.Canary.Cancelled
 	worst := trial{bad: counts.Canary.Failed + canary, of: counts.Canary.Answered + canary, allowed: 1 - criteria.SuccessRate}
-	if worst.met() || !exceeds(canary, counts.Stable.Unfinished+counts.Stable.Cancelled, counts, checkError) {
+	if worst.met() || !exceeds(canary, counts.Stable.Unfinished+counts.Stable.Cancelled, counts.Canary.Started, counts.Stable.Started, checkError) {
 		return ""
 	}
 	return fmt.Sprintf("%d requests to the canary are under way and %d were given up by their clients, out of %d (stable: %d and %d of %d)",
 		counts.Canary.Unfinished, counts.Canary.Cancelled, counts.Canary.Started,
 		counts.Stable.Unfinished, counts.Stable.Cancelled, counts.Stable.Started)
-}
-
-// exceeds says whether the canary has more of something than its share of the begun requests explains.
-// With nothing begun at stable there is no explanation.
-func exceeds(canary, stable uint64, counts Counts, err float64) bool {
-	if counts.Stable.Started == 0 {
-		return canary > 0
-	}
-	share := float64(counts.Canary.Started) / float64(counts.Canary.Started+counts.Stable.Started)
-	return stats.BinomialTail(canary, canary+stable, share) <= err
-}
-
-// trial is one criterion with what was seen of it.
-type trial struct {
-	// bad requests of so many, and the share that may be.
-	bad, of uint64
-	allowed float64
-	// stable's, for people to compare; not tested.
-	stableBad, stableOf uint64
-	// latency and its parts, where that is the criterion.
-	latency, boundary     time.Duration
-	failed, slow, overdue uint64
 }
 
 // trialsOf makes the trials: the success rate first.
@@ -194,7 +154,7 @@ func trialsOf(criteria Criteria, counts Counts) []trial {
 		stableBad: stable.Failed, stableOf: stable.Answered,
 	}
 	if criteria.LatencyP99 <= 0 || counts.Boundary <= 0 {
-		if stable.Started > 0 && exceeds(canary.Overdue, stable.Overdue, counts, LookError) {
+		if stable.Started > 0 && exceeds(canary.Overdue, stable.Overdue, canary.Started, stable.Started, LookError) {
 			success.overdue, success.boundary = canary.Overdue, counts.Patience
 			success.bad += canary.Overdue
 			success.of += canary.Overdue
@@ -207,14 +167,4 @@ func trialsOf(criteria Criteria, counts Counts) []trial {
 		latency: criteria.LatencyP99, boundary: counts.Boundary,
 		failed: canary.Failed, slow: canary.Slow, overdue: canary.Overdue,
 	}}
-}
-
-// chance that a canary just at its threshold has at least as many bad requests.
-func (t trial) chance() float64 {
-	return stats.BinomialTail(t.bad, t.of, min(max(t.allowed, 0), 1))
-}
-
-// met says whether what was seen meets the criterion. A hair is granted to the arithmetic of shares.
-func (t trial) met() bool {
-	return float64(t.bad) <= t.allowed*float64(t.of)+1e-9*math.Max(1, float64(t.of))
 }

@@ -1,0 +1,248 @@
+package analysis
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/sluice-mesh/sluice/analysis/stats"
+)
+
+// guardSlack is how much more of the canary's than of the control's requests may be bad, in absolute
+// terms, for the guard against catastrophes.
+const guardSlack = .25
+
+// comparison is what the sequential tests say of a release.
+type comparison struct {
+	Comparison
+	// harm is the test against "not worse than tolerated", pods' differences allowed for.
+	harm stats.Test
+	// guarded is ln E of the guard.
+	guarded float64
+	// metrics have evidence; logE is that of all of them together, 0 without any.
+	metrics []metric
+	logE    float64
+	// safe says that all metrics are known to be below the ceiling.
+	safe bool
+}
+
+// metric is one metric in comparison. Its E is the mean of those of its reads.
+type metric struct {
+	name   string
+	weight MetricWeight
+	reads  []read
+	// strata are those of each read, of the weights that split requests, and logs each read's ln E.
+	strata [][]stats.Stratum
+	logs   []float64
+	logE   float64
+	// shown is the read, by its index in reads, that speaks most against the canary; boundary is its
+	// boundary, or 0. canary and control are its rates, ratio and limits those between them.
+	shown            int
+	boundary         time.Duration
+	canary, control  Rate
+	ratio, low, high float64
+}
+
+// compare runs all tests. The strata must be sorted by weight and in no doubt, the settings sensible.
+func compare(release Release, settings Comparison, evidence Evidence) comparison {
+	c := comparison{Comparison: settings}
+	c.harm = stats.Test{
+		Grid: stats.HarmGrid(), Slack: c.Slack, Dispersion: c.Dispersion,
+		Ratio: stats.PodRatio(c.Tolerated, c.PodSpread, c.CanaryPods, c.ControlPods),
+	}
+	success := readsOfSuccess(evidence)
+	c.guarded = c.guard(release, evidence, success)
+
+	starts := startsOf(release, evidence)
+	c.safe = true
+	var logs, weights []float64
+	for _, m := range []metric{
+		{name: SuccessRate, weight: c.Success, reads: success},
+		{name: Latency, weight: c.Latency, reads: readsOfLatency(evidence)},
+	} {
+		if m.weight.Weight <= 0 || len(m.reads) == 0 {
+			continue
+		}
+		m.count(release, evidence)
+		if m.canary.Of == 0 || m.control.Of == 0 {
+			continue
+		}
+		m.test(c, starts)
+		m.estimate(c, evidence, starts)
+		c.safe = c.safe && m.safe(c)
+		logs, weights = append(logs, m.logE), append(weights, m.weight.Weight)
+		c.metrics = append(c.metrics, m)
+	}
+	if len(c.metrics) == 0 {
+		c.safe = false
+		return c
+	}
+	c.logE = stats.MeanLogE(logs, weights)
+	return c
+}
+
+// readsOfSuccess are both ways to read requests that hang. They may be bad or simply long, as with streams;
+// the mean of both E holds either way, and costs nothing where none hangs.
+func readsOfSuccess(evidence Evidence) []read {
+	if slices.ContainsFunc(evidence.Strata, func(s Stratum) bool { return s.Seen.hangs() || s.Tested.hangs() }) {
+		return []read{failed, failedOrHanging}
+	}
+	return []read{failed}
+}
+
+func readsOfLatency(evidence Evidence) []read {
+	reads := make([]read, len(evidence.Boundaries))
+	for i := range reads {
+		reads[i] = read(i)
+	}
+	return reads
+}
+
+// startsOf are the strata from which on each step of the release after the first counts.
+func startsOf(release Release, evidence Evidence) []int {
+	var starts []int
+	first := true
+	for i, weight := range release.Planned {
+		if !split(weight) || i > 0 && weight == release.Planned[i-1] {
+			continue
+		}
+		if first {
+			first = false
+			continue
+		}
+		start := 0
+		for _, s := range evidence.Strata {
+			if split(s.Weight) && s.Weight < weight {
+				start++
+			}
+		}
+		starts = append(starts, start)
+	}
+	return starts
+}
+
+// guard is ln E of the guard over all that was seen, warm-ups included; 0 while there is nothing to compare
+// with.
+func (c comparison) guard(release Release, evidence Evidence, reads []read) float64 {
+	test := stats.Test{Grid: stats.GuardGrid(), Ratio: 1, Slack: guardSlack, Dispersion: c.Dispersion}
+	logs, weights, answered := make([]float64, len(reads)), make([]float64, len(reads)), uint64(0)
+	strata := make([]stats.Stratum, 0, len(evidence.Strata))
+	for i, as := range reads {
+		strata = strata[:0]
+		for _, s := range evidence.Strata {
+			if split(s.Weight) {
+				strata = append(strata, s.Seen.stratum(as, release.share(s.Weight)))
+				answered += s.Seen.Control.rate(as).Of
+			}
+		}
+		logs[i], weights[i] = test.LogE(strata), 1
+	}
+	if answered == 0 {
+		return 0
+	}
+	return stats.MeanLogE(logs, weights)
+}
+
+// count makes the strata of each read, and the rates of the first.
+func (m *metric) count(release Release, evidence Evidence) {
+	m.strata, m.logs = make([][]stats.Stratum, len(m.reads)), make([]float64, len(m.reads))
+	room := make([]stats.Stratum, 0, len(m.reads)*len(evidence.Strata))
+	for i, as := range m.reads {
+		begin := len(room)
+		for _, s := range evidence.Strata {
+			if split(s.Weight) {
+				room = append(room, s.Tested.stratum(as, release.share(s.Weight)))
+			}
+		}
+		m.strata[i] = room[begin:len(room):len(room)]
+	}
+	m.canary, m.control = ratesOf(evidence, m.reads[0])
+}
+
+// ratesOf adds up what was tested.
+func ratesOf(evidence Evidence, as read) (canary, control Rate) {
+	for _, s := range evidence.Strata {
+		if split(s.Weight) {
+			a, b := s.Tested.Canary.rate(as), s.Tested.Control.rate(as)
+			canary, control = Rate{canary.Bad + a.Bad, canary.Of + a.Of}, Rate{control.Bad + b.Bad, control.Of + b.Of}
+		}
+	}
+	return canary, control
+}
+
+// test runs harm's test on each read.
+func (m *metric) test(c comparison, starts []int) {
+	for i, strata := range m.strata {
+		m.logs[i] = c.harm.LogEFrom(strata, starts)
+		if m.logs[i] > m.logs[m.shown] {
+			m.shown = i
+		}
+	}
+	m.logE = mean(m.logs)
+}
+
+// mean is the logarithm of the mean of some E, given their logarithms.
+func mean(logs []float64) float64 {
+	if len(logs) == 1 {
+		return logs[0]
+	}
+	var room [8]float64
+	weights := room[:0]
+	for range logs {
+		weights = append(weights, 1)
+	}
+	return stats.MeanLogE(logs, weights)
+}
+
+// safe says whether every read's E against "at the ceiling or above" is large enough: to be safe in all, no
+// correction for their number is needed.
+func (m *metric) safe(c comparison) bool {
+	test := stats.Test{Grid: stats.SafeGrid(), Ratio: c.Ceiling, Slack: c.SafeSlack, Dispersion: c.Dispersion}
+	for _, strata := range m.strata {
+		if !(test.LogE(strata) >= -math.Log(c.Beta)) {
+			return false
+		}
+	}
+	return true
+}
+
+// estimate sets the rates that are shown, their ratio and its confidence sequence: from below it inverts the
+// test of all reads, from above that of the one shown, with its share of the error.
+func (m *metric) estimate(c comparison, evidence Evidence, starts []int) {
+	shown := m.reads[m.shown]
+	if shown >= 0 {
+		m.boundary = evidence.Boundaries[shown]
+	}
+	m.canary, m.control = ratesOf(evidence, shown)
+	m.ratio = ratioOf(evidence, shown)
+	harm, safe := c.harm, stats.Test{Grid: stats.SafeGrid(), Dispersion: c.Dispersion}
+	harm.Slack = 0
+	logs, several := make([]float64, len(m.reads)), math.Log(float64(len(m.reads)))
+	m.low, m.high = stats.RatioInterval(c.Alpha,
+		func(ratio float64) float64 {
+			harm.Ratio = ratio
+			for i, strata := range m.strata {
+				logs[i] = harm.LogEFrom(strata, starts)
+			}
+			return mean(logs)
+		},
+		func(ratio float64) float64 {
+			safe.Ratio = ratio
+			return safe.LogE(m.strata[m.shown]) - several
+		})
+}
+
+// ratioOf is Mantel and Haenszel's estimate of the ratio of bad requests (J. Natl Cancer Inst. 22, 1959): the
+// weights are compared one by one, since the error rate of both may have been another at each of them. +Inf
+// if only the canary has bad requests, NaN if neither has.
+func ratioOf(evidence Evidence, as read) float64 {
+	var above, below float64
+	for _, s := range evidence.Strata {
+		canary, control := s.Tested.Canary.rate(as), s.Tested.Control.rate(as)
+		if all := float64(canary.Of) + float64(control.Of); split(s.Weight) && all > 0 {
+			above += float64(canary.Bad) * float64(control.Of) / all
+			below += float64(control.Bad) * float64(canary.Of) / all
+		}
+	}
+	return above / below
+}
