@@ -40,6 +40,7 @@ type AnalysisRunList struct {
 
 // AnalysisRunSpec says what is measured.
 //
+// +kubebuilder:validation:XValidation:rule="has(self.args) == has(oldSelf.args)",message="spec.args: cannot be changed; create another run"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.terminate) || !oldSelf.terminate || (has(self.terminate) && self.terminate)",message="spec.terminate: a run that was terminated does not go on; create another"
 type AnalysisRunSpec struct {
 	// Rollout that the run belongs to. Empty: made by hand.
@@ -50,7 +51,7 @@ type AnalysisRunSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Release string `json:"release,omitempty"`
-	// Stage of the release: background, step-<index>, before-promotion or after-promotion.
+	// Stage of the release, as in the Rollout's status.analyses.
 	// +kubebuilder:validation:MaxLength=63
 	// +optional
 	Stage string `json:"stage,omitempty"`

@@ -167,6 +167,65 @@ The reasons of ''Stalled'' are in [troubleshooting](troubleshooting.md).
 	}
 }
 
+// TestOtherKinds: fields that are inline, maps, and types that were met before.
+func TestOtherKinds(t *testing.T) {
+	a := &api{structs: map[string]*structType{}, texts: map[string]string{}, constants: map[string][]constant{}}
+	err := a.read("source.go", []byte(strings.Replace(source, "const (\n\t// LabelA", `
+// AnalysisTemplate is another kind.
+type AnalysisTemplate struct {
+	// Spec of it.
+	Spec TemplateSpec `+"`json:\"spec\"`"+`
+}
+
+// TemplateSpec has what Ref has.
+type TemplateSpec struct {
+	// Before it.
+	Before string `+"`json:\"before,omitempty\"`"+`
+	Ref `+"`json:\",inline\"`"+`
+	// Parts as the other kind has them.
+	Parts []Part `+"`json:\"parts,omitempty\"`"+`
+}
+
+// Ref of something.
+type Ref struct {
+	// Names of things.
+	Names map[string]string `+"`json:\"names,omitempty\"`"+`
+}
+
+const (
+	// LabelA`, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.flatten()
+	got, err := render(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, got, _ = strings.Cut(got, "## AnalysisTemplate")
+	got, _, _ = strings.Cut(got, "## Labels")
+	const want = `
+
+AnalysisTemplate is another kind.
+
+### TemplateSpec
+
+At ''spec''.
+
+TemplateSpec has what Ref has.
+
+| field | type | default | meaning |
+|---|---|---|---|
+| ''before'' | text |  | Before it. |
+| ''names'' | texts by name |  | Names of things. |
+| ''parts'' | list of [Part](#part) |  | Parts as the other kind has them. |
+
+`
+	if diff := cmp.Diff(strings.ReplaceAll(want, "''", "`"), got); diff != "" {
+		t.Errorf("rendered otherwise (-want +got):\n%s", diff)
+	}
+}
+
 func TestFieldWithoutCommentIsRefused(t *testing.T) {
 	a := &api{structs: map[string]*structType{}, texts: map[string]string{}, constants: map[string][]constant{}}
 	err := a.read("source.go", []byte("package v1\ntype Spec struct { A string `json:\"a\"` }\n"))

@@ -26,6 +26,8 @@ type structType struct {
 	name, doc string
 	rules     []string
 	fields    []field
+	// inline are the types whose fields are this one's too, by the index of the field that they go before.
+	inline map[int]string
 }
 
 // field is one field as users write it.
@@ -61,7 +63,36 @@ func load(folder string) (*api, error) {
 			return nil, err
 		}
 	}
+	a.flatten()
 	return a, nil
+}
+
+// flatten gives each type the fields of those that are inline in it.
+func (a *api) flatten() {
+	for _, s := range a.structs {
+		var fields []field
+		for i := range len(s.fields) + 1 {
+			if from := a.structs[s.inline[i]]; from != nil {
+				fields = append(fields, from.fields...)
+			}
+			if i < len(s.fields) {
+				fields = append(fields, s.fields[i])
+			}
+		}
+		s.fields, s.inline = fields, nil
+	}
+}
+
+// inlined is the type of this package whose fields an embedded field stands for.
+func inlined(f *ast.Field) (string, bool) {
+	if f.Tag == nil || len(f.Names) != 0 || !strings.Contains(f.Tag.Value, `json:",inline"`) {
+		return "", false
+	}
+	ident, ok := f.Type.(*ast.Ident)
+	if !ok {
+		return "", false
+	}
+	return ident.Name, true
 }
 
 // read takes the types and constants of one file.
@@ -104,8 +135,12 @@ func (a *api) addType(spec *ast.TypeSpec, comment *ast.CommentGroup) error {
 		if strings.HasSuffix(spec.Name.Name, "List") {
 			return nil // nobody writes a list
 		}
-		s := &structType{name: spec.Name.Name, doc: text, rules: rules(markers)}
+		s := &structType{name: spec.Name.Name, doc: text, rules: rules(markers), inline: map[int]string{}}
 		for _, f := range t.Fields.List {
+			if embedded, ok := inlined(f); ok {
+				s.inline[len(s.fields)] = embedded
+				continue
+			}
 			read, ok, err := readField(f)
 			if err != nil {
 				return fmt.Errorf("type %s: %w", s.name, err)
@@ -178,6 +213,8 @@ func typeName(e ast.Expr) string {
 		return typeName(t.X)
 	case *ast.ArrayType:
 		return "[]" + typeName(t.Elt)
+	case *ast.MapType:
+		return "map[" + typeName(t.Key) + "]" + typeName(t.Value)
 	case *ast.SelectorExpr:
 		return typeName(t.X) + "." + t.Sel.Name
 	case *ast.Ident:

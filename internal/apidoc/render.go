@@ -10,10 +10,14 @@ const preamble = `# Reference
 
 <!-- Generated from api/v1alpha1 by internal/apidoc ("make generate"). Change the comments there, not this file. -->
 
-The API group is ` + "`sluice.dev`" + `, the version ` + "`v1alpha1`" + `, the kind ` + "`Rollout`" + ` (short name ` + "`ro`" + `), namespaced.
+The API group is ` + "`sluice.dev`" + `, the version ` + "`v1alpha1`" + `. The kind ` + "`Rollout`" + ` (short name ` + "`ro`" + `) comes first; those that
+analyses need follow. All are namespaced but ` + "`ClusterAnalysisTemplate`" + `.
 A duration is written like ` + "`90s`, `5m` or `24h`" + `. A field without *required* may be left out.
 
 `
+
+// kinds are those besides Rollout, in the order in which they are described.
+var kinds = []string{"AnalysisTemplate", "ClusterAnalysisTemplate", "AnalysisRun"}
 
 // render writes the page: the types as users meet them, spec first, then status, then what is no field.
 func render(a *api) (string, error) {
@@ -42,6 +46,7 @@ func render(a *api) (string, error) {
 			a.section(&b, t, described)
 		}
 	}
+	a.otherKinds(&b, described)
 	b.WriteString("## Labels and annotations\n\n| name | meaning |\n|---|---|\n")
 	named := 0
 	for _, c := range a.constants[""] {
@@ -61,6 +66,37 @@ func render(a *api) (string, error) {
 		return "", fmt.Errorf("render reference: no labels found")
 	}
 	return b.String(), nil
+}
+
+// otherKinds describes the kinds besides Rollout, and of their types those that were not met before.
+func (a *api) otherKinds(b *strings.Builder, described map[string]bool) {
+	met := map[string]bool{}
+	note := func(types []*placed) {
+		for _, t := range types {
+			met[t.name] = true
+		}
+	}
+	note(a.reachable("RolloutSpec", "spec"))
+	for _, name := range kinds {
+		kind := a.structs[name]
+		if kind == nil {
+			continue
+		}
+		fmt.Fprintf(b, "## %s\n\n%s\n\n", name, kind.doc)
+		list(b, kind.rules)
+		for _, f := range kind.fields {
+			types := a.reachable(f.goType, f.name)
+			if len(types) > 0 && met[f.goType] {
+				fmt.Fprintf(b, "Its %s is %s.\n\n", f.name, a.typeText(f.goType))
+			}
+			for _, t := range types {
+				if !met[t.name] {
+					a.section(b, t, described)
+				}
+			}
+			note(types)
+		}
+	}
 }
 
 // placed is a type and where users meet it.
@@ -190,6 +226,9 @@ var basic = map[string]string{
 func (a *api) typeText(goType string) string {
 	if element, isList := strings.CutPrefix(goType, "[]"); isList {
 		return "list of " + a.typeText(element)
+	}
+	if strings.HasPrefix(goType, "map[string]") {
+		return "texts by name"
 	}
 	if known := basic[goType]; known != "" {
 		return known
