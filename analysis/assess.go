@@ -48,7 +48,7 @@ func Assess(release Release, settings Settings, evidence Evidence, now time.Time
 	if looked := now.Sub(a.from); looked < settings.Duration {
 		return a.say(Inconclusive, a.looking(looked))
 	}
-	for _, lacks := range []string{lacking(settings, evidence, now), a.skewed(), a.unanswered()} {
+	for _, lacks := range []string{lacking(release, settings, evidence, now), a.skewed(), a.unanswered()} {
 		if lacks != "" {
 			return a.say(Inconclusive, lacks)
 		}
@@ -238,18 +238,19 @@ func (a *assessment) few() string {
 // stands is how the canary does, for people.
 func (a *assessment) stands() string {
 	var clauses []string
-	for i, m := range a.compared.metrics {
-		if i == 0 {
-			clauses = append(clauses, "canary "+a.clause(m))
-		} else {
+	if !split(a.Weight) {
+		seen := a.present.Seen.Canary
+		clauses = append(clauses, fmt.Sprintf("errors %s of %d requests at full weight", share(seen.rate(failed).Share()), seen.Answered))
+	} else {
+		for _, m := range a.compared.metrics {
 			clauses = append(clauses, a.clause(m))
 		}
 	}
 	for _, t := range a.trials {
-		clauses = append(clauses, t.stands())
+		clauses = append(clauses, strings.TrimPrefix(t.stands(), "canary "))
 	}
 	if len(clauses) == 0 {
-		clauses = append(clauses, fmt.Sprintf("%d requests answered by the canary", a.present.Seen.Canary.Answered))
+		return "no request to the canary has been answered that counts"
 	}
-	return strings.Join(clauses, " and ")
+	return "canary " + strings.Join(clauses, " and ")
 }

@@ -94,7 +94,7 @@ func (r Requests) doubtful(boundaries []time.Duration) string {
 }
 
 // lacking says which evidence a pass lacks, apart from requests.
-func lacking(settings Settings, evidence Evidence, now time.Time) string {
+func lacking(release Release, settings Settings, evidence Evidence, now time.Time) string {
 	age := now.Sub(evidence.Newest)
 	_, found := boundaryOf(settings, evidence)
 	switch {
@@ -110,7 +110,7 @@ func lacking(settings Settings, evidence Evidence, now time.Time) string {
 		return fmt.Sprintf("%d of %d sources of requests cannot be scraped", evidence.Unscraped, evidence.Sources)
 	case settings.LatencyP99 > 0 && !found:
 		return fmt.Sprintf("durations are not counted in a histogram with a bound at or above %v, so latency cannot be judged", settings.LatencyP99)
-	case settings.Compare != nil && settings.Compare.Latency.Weight > 0 && len(evidence.Boundaries) == 0:
+	case settings.Compare != nil && split(release.Weight) && settings.Compare.Latency.Weight > 0 && len(evidence.Boundaries) == 0:
 		return "durations are not counted in a histogram, so latency cannot be compared"
 	}
 	return ""

@@ -1,6 +1,9 @@
 package stats
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Stratum is what was counted while one share of the requests went to the canary: sums over any number of
 // sources and intervals. The counts may be expectations, so they need not be whole.
@@ -62,13 +65,24 @@ func (t Test) LogEFrom(strata []Stratum, starts []int) float64 {
 	if !t.valid() {
 		return math.NaN()
 	}
+	var room [2][24]float64 // enough for any release, without a heap
+	nulls, suffixes := append(room[0][:0], make([]float64, len(strata))...), append(room[1][:0], make([]float64, len(strata)+1)...)
+	for i, s := range strata {
+		if !s.valid() {
+			return math.NaN()
+		}
+		nulls[i] = math.Log(s.odds(t.Ratio))
+	}
 	whole, parts := newLogSum(), newLogSum()
 	scale := 1 / max(t.Dispersion, 1)
-	var room [24]float64
-	suffixes := append(room[:0], make([]float64, len(strata)+1)...)
 	for _, g := range t.Grid {
-		for i := len(strata) - 1; i >= 0; i-- {
-			suffixes[i] = suffixes[i+1] + t.logRatio(strata[i], g)
+		logG := math.Log(g)
+		for i, s := range slices.Backward(strata) {
+			odds := s.odds(t.Ratio * g)
+			suffixes[i] = suffixes[i+1] + s.Bad*logG + s.Total*(nulls[i]-math.Log(odds))
+			if t.Slack > 0 {
+				suffixes[i] -= s.Requests * t.Slack * (g*s.odds(t.Ratio)/odds - 1)
+			}
 		}
 		whole.add(scale*suffixes[0], 1)
 		for _, start := range starts {
@@ -97,15 +111,14 @@ func (t Test) valid() bool {
 	return true
 }
 
-// logRatio is ln E of one stratum for the alternative Ratio*g; NaN if the stratum is nonsense.
-func (t Test) logRatio(s Stratum, g float64) float64 {
-	if !(s.Share > 0 && s.Share < 1 && s.Bad >= 0 && s.Bad <= s.Total && s.Total <= math.MaxFloat64 &&
-		s.Requests >= 0 && s.Requests <= math.MaxFloat64) {
-		return math.NaN()
-	}
-	b := (1 - s.Share + s.Share*t.Ratio) / (1 - s.Share + s.Share*t.Ratio*g)
-	return s.Bad*math.Log(g) + s.Total*math.Log(b) - s.Requests*t.Slack*(g*b-1)
+func (s Stratum) valid() bool {
+	return s.Share > 0 && s.Share < 1 && s.Bad >= 0 && s.Bad <= s.Total && s.Total <= math.MaxFloat64 &&
+		s.Requests >= 0 && s.Requests <= math.MaxFloat64
 }
+
+// odds is how likely a bad request is, were the canary's that many times as likely as the control's, compared
+// with equal ones: 1 + pi (ratio - 1).
+func (s Stratum) odds(ratio float64) float64 { return 1 - s.Share + s.Share*ratio }
 
 // MeanLogE is the logarithm of the weighted mean of some E, given their logarithms: again an E-process of
 // what they have in common. It may be large without any single one being so. Weights are relative to their
@@ -145,6 +158,7 @@ func (s *logSum) add(log, weight float64) {
 		s.top = log
 	case log == s.top: // so that infinities are not subtracted
 		s.rest += weight
+	case log < s.top-50: // it would not change a digit
 	default: // NaN too, which stays
 		s.rest += weight * math.Exp(log-s.top)
 	}

@@ -29,13 +29,11 @@ func (t Test) Growth(traffic Traffic) float64 {
 	if !t.valid() {
 		return math.NaN()
 	}
-	second, growth := traffic.After(1), math.Inf(-1)
-	for _, g := range t.Grid {
-		at := t.logRatio(second, g) / max(t.Dispersion, 1)
-		if math.IsNaN(at) {
-			return at
-		}
-		growth = max(growth, at)
+	second, growth := []Stratum{traffic.After(1)}, math.Inf(-1)
+	alone := t
+	for i := range t.Grid {
+		alone.Grid = t.Grid[i : i+1]
+		growth = max(growth, alone.LogE(second)) // NaN if anything is
 	}
 	return growth
 }
