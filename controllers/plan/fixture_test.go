@@ -113,7 +113,7 @@ func runCases(t *testing.T, cases map[string]planCase) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			o, at := c.given, c.at
-			o.Status = *o.Status.DeepCopy()
+			o.Status, o.Analyses = *o.Status.DeepCopy(), slices.Clone(o.Analyses)
 			if c.with != nil {
 				c.with(&o)
 			}
@@ -129,7 +129,7 @@ func runCases(t *testing.T, cases map[string]planCase) {
 				t.Errorf("phase %s (%s), want %s", d.Status.Phase, d.Reason, c.want.phase)
 			}
 			if d.Status.Weight.Desired != c.want.weight {
-				t.Errorf("weight %d, want %d", d.Status.Weight.Desired, c.want.weight)
+				t.Errorf("weight %d (%s), want %d", d.Status.Weight.Desired, d.Reason, c.want.weight)
 			}
 			if !slices.Equal(ops, c.want.ops) {
 				t.Errorf("ops %v, want %v", ops, c.want.ops)

@@ -65,10 +65,15 @@ func (t *turn) record() {
 	if v.Outcome == v1alpha1.VerdictInconclusive && t.looking() {
 		return // it says no more than that the judge is not done
 	}
-	if last := t.status.Verdicts; len(last) > 0 && last[0].Epoch == v.Epoch && last[0].Outcome == v.Outcome {
+	if last := t.status.Verdicts; len(last) > 0 && last[0].Epoch == v.Epoch && (last[0].Outcome == v.Outcome || last[0].LowTraffic && v.LowTraffic) {
 		return
 	}
-	t.status.Verdicts = slices.Insert(t.status.Verdicts, 0, *v)
+	t.keep(*v)
+}
+
+// keep puts a verdict on record.
+func (t *turn) keep(v v1alpha1.Verdict) {
+	t.status.Verdicts = slices.Insert(t.status.Verdicts, 0, v)
 	if len(t.status.Verdicts) > maxVerdicts {
 		t.status.Verdicts = t.status.Verdicts[:maxVerdicts]
 	}
@@ -77,38 +82,73 @@ func (t *turn) record() {
 // looking tells whether the judge has not looked for long enough to pass the canary.
 func (t *turn) looking() bool {
 	live := t.status.Weight.LiveAt
-	return live == nil || t.now.Before(live.Add(LookFor(t.o.Spec, t.status)))
+	return live == nil || t.now.Before(t.warmed(live.Time, t.now).Add(LookFor(t.o.Spec, t.status)))
 }
 
 // passed is the gate before more traffic, or promotion: the judge must have looked for a while since a
-// time, and pass the canary now. Without a pass it waits, and after the deadline says so; missing
-// evidence never lets anything through.
+// time, warm-ups not counted, and pass the canary now. Without a pass it waits, and after the deadline says
+// so; missing evidence never lets anything through, unless nothing but requests is missing and the spec
+// says so.
 func (t *turn) passed(from time.Time, look time.Duration) bool {
-	ready := from.Add(look)
-	if !t.reached(ready) {
+	ready := t.warmed(from, t.now).Add(look)
+	settled := ready
+	if once := from.Add(t.warmUpTime() + look); once.Before(ready) {
+		settled = once // pods that are replaced again and again must not put the deadline off for ever
+	}
+	patience := t.waitingSince(settled).Add(or(t.o.Spec.Deadlines.Analysis, defaultPatience))
+	if !t.reached(ready) && !t.reached(patience) {
 		t.say(fmt.Sprintf("weight %d: judging for %s", t.status.Weight.Desired, look))
 		return false
 	}
 	v := t.verdict()
-	if v != nil && v.Outcome == v1alpha1.VerdictPass && !v.At.Time.Before(ready) {
+	counts := v != nil && !v.At.Time.Before(ready)
+	if counts && v.Outcome == v1alpha1.VerdictPass {
 		t.status.Verdicts[0] = *v // recorded at the start of this turn, or an earlier one like it
 		t.status.Step.InconclusiveSince = nil
 		return true
 	}
 	said := "the judge has not spoken"
-	if v != nil {
+	switch {
+	case t.now.Before(ready):
+		said = "canary pods are added again and again, and do not get to warm up"
+	case v != nil:
 		said = v.Reason
 	}
-	patience := t.waitingSince(ready).Add(or(t.o.Spec.Deadlines.Analysis, defaultPatience))
-	if t.status.Step.InconclusiveSince == nil {
-		if !t.reached(patience) {
-			t.say(fmt.Sprintf("weight %d: waiting for the judge: %s", t.status.Weight.Desired, said))
+	if t.status.Step.InconclusiveSince == nil && !t.reached(patience) {
+		t.say(fmt.Sprintf("weight %d: waiting for the judge: %s", t.status.Weight.Desired, said))
+		return false
+	}
+	if counts && v.Outcome == v1alpha1.VerdictInconclusive && v.LowTraffic && t.reached(patience) {
+		switch t.o.Spec.Analysis.LowTraffic {
+		case v1alpha1.LowTrafficFail:
+			t.rollBack("too few requests to judge by: " + said)
 			return false
+		case v1alpha1.LowTrafficPass:
+			t.letThrough(*v)
+			return true
 		}
+	}
+	t.hold(fmt.Sprintf("the judge could not decide at weight %d: %s; promote or abort, or let it find more evidence", t.status.Weight.Desired, said))
+	return false
+}
+
+// letThrough puts on record that a canary goes on for lack of requests, as the spec wants it.
+func (t *turn) letThrough(v v1alpha1.Verdict) {
+	v.Outcome, v.Reason = v1alpha1.VerdictPass, "let through, as spec.analysis.lowTraffic says: "+v.Reason
+	if last := t.status.Verdicts; len(last) > 0 && last[0].Epoch == v.Epoch && last[0].Outcome == v.Outcome {
+		t.status.Verdicts[0] = v
+	} else {
+		t.keep(v)
+	}
+	t.status.Step.InconclusiveSince = nil
+}
+
+// hold says that a person must act, or more must be found out, before the release goes on.
+func (t *turn) hold(message string) {
+	if t.status.Step.InconclusiveSince == nil {
 		t.status.Step.InconclusiveSince = t.stamped()
 	}
-	t.stall(v1alpha1.ReasonInconclusive, fmt.Sprintf("the judge could not decide at weight %d: %s; promote or abort, or let it find more evidence", t.status.Weight.Desired, said))
-	return false
+	t.stall(v1alpha1.ReasonInconclusive, message)
 }
 
 // waitingSince is when nothing but the judge's word was missing: a pause or an approval may have taken
@@ -131,6 +171,11 @@ func (t *turn) waitingSince(ready time.Time) time.Time {
 	if c := t.status.LastCommand; c != nil && c.Accepted {
 		later(c.At.Time)
 	}
+	for _, run := range t.o.Analyses {
+		if t.wanted(run) {
+			later(run.CompletedAt)
+		}
+	}
 	return latest
 }
 
@@ -139,6 +184,6 @@ func (t *turn) waitingSince(ready time.Time) time.Time {
 func (t *turn) passOnRecord(look time.Duration) bool {
 	w := t.status.Weight
 	return slices.ContainsFunc(t.status.Verdicts, func(v v1alpha1.Verdict) bool {
-		return v.Outcome == v1alpha1.VerdictPass && v.Epoch == w.Epoch && !v.At.Time.Before(w.LiveAt.Add(look))
+		return v.Outcome == v1alpha1.VerdictPass && v.Epoch == w.Epoch && !v.At.Time.Before(t.warmed(w.LiveAt.Time, v.At.Time).Add(look))
 	})
 }

@@ -16,6 +16,7 @@ import (
 
 // watcher is what the checks remember.
 type watcher struct {
+	runWatcher
 	lastShare time.Time // when a proxy that is not named last sent requests to the canary
 	bakeSince time.Time
 	wild      bool // something rolled out natively, past every hold
@@ -51,6 +52,7 @@ func (c *watcher) decided(w *world, o Observed, before v1alpha1.RolloutStatus, d
 	if before.Phase == v1alpha1.PhaseRollingBack && on && !aborting {
 		w.broken(2, "an abort became %s", after.Phase)
 	}
+	c.runWatcher.decided(w, o, before, after, c.handedOver(w, o))
 	c.checkRaise(w, o, before, after)
 	if is.Desired > 0 && o.Verdict != nil && o.Verdict.Epoch == is.Epoch && o.Verdict.Outcome == v1alpha1.VerdictFail &&
 		w.now.Sub(o.Verdict.At.Time) < 5*time.Second && !c.handedOver(w, o) {
@@ -111,7 +113,7 @@ func (c *watcher) checkRaise(w *world, o Observed, before, after v1alpha1.Rollou
 		}
 	}
 	if before.Weight.Desired > 0 && after.Release.ExpeditedBy == "" &&
-		!w.passedSince(before.Weight.Epoch, before.Weight.LiveAt.Add(shortestLook(w.rollout.spec))) {
+		!c.passed(w, before.Weight.Epoch, before.Weight.LiveAt.Time, shortestLook(w.rollout.spec)) {
 		w.broken(5, "weight rises from %d to %d without a pass", before.Weight.Desired, after.Weight.Desired)
 	}
 }
@@ -255,7 +257,8 @@ func (c *watcher) handingOver(w *world, rs *simReplicaSet) {
 			w.broken(4, "%s is handed over while the older %s has the same template", rs.hash, other.name)
 		}
 	}
-	if bake > 0 && s.Release.ExpeditedBy == "" && !w.passedSince(s.Weight.Epoch, c.bakeSince.Add(bake)) {
+	c.runWatcher.handingOver(w, s.Release)
+	if bake > 0 && s.Release.ExpeditedBy == "" && !c.passed(w, s.Weight.Epoch, c.bakeSince, bake) {
 		w.broken(5, "%s is promoted without a pass at 100", rs.hash)
 	}
 }
@@ -339,6 +342,7 @@ func (c *watcher) ended(w *world) {
 	if s.Phase == v1alpha1.PhaseRollingBack && frozen(s) && w.natures[d.template].never {
 		return // nothing but the canary can serve, and only a person can change that
 	}
+	c.runWatcher.ended(w)
 	if releasing(s.Phase) {
 		w.broken(7, "the run does not end: phase %s, %s", s.Phase, s.Message)
 		return

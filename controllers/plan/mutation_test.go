@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,14 @@ func TestMutants(t *testing.T) {
 	always := func(f thinker) func() thinker { return func() thinker { return f } }
 	seen := func(lie func(*Observed)) func() thinker {
 		return always(func(o Observed, now time.Time) Decision { lie(&o); return Next(o, now) })
+	}
+	runsSeen := func(lie func(*Analysis)) func() thinker {
+		return seen(func(o *Observed) {
+			o.Analyses = slices.Clone(o.Analyses)
+			for i := range o.Analyses {
+				lie(&o.Analyses[i])
+			}
+		})
 	}
 	on := func(o *Observed) bool { return releasing(o.Status.Phase) }
 	tests := map[string]struct {
@@ -80,6 +89,45 @@ func TestMutants(t *testing.T) {
 		"takes a hasty pass": {[]int{5}, seen(func(o *Observed) {
 			o.Spec.Analysis.Duration = seconds(0.1)
 		})},
+		"takes a run that goes on for a success": {[]int{5}, runsSeen(func(a *Analysis) {
+			if !a.Phase.Ended() {
+				a.Phase = v1alpha1.RunSuccessful
+			}
+		})},
+		"takes a run in doubt for a success": {[]int{5}, runsSeen(func(a *Analysis) {
+			if a.Phase == v1alpha1.RunInconclusive || a.Phase == v1alpha1.RunError {
+				a.Phase = v1alpha1.RunSuccessful
+			}
+		})},
+		"does not hear a run that fails": {[]int{5}, runsSeen(func(a *Analysis) {
+			if a.Phase == v1alpha1.RunFailed {
+				a.Phase = v1alpha1.RunRunning
+			}
+		})},
+		"takes an empty run for evidence": {[]int{5}, runsSeen(func(a *Analysis) { a.Measured = true })},
+		"does not stop runs":              {[]int{7}, runsSeen(func(a *Analysis) { a.Terminated = true })},
+		"stops runs too soon": {[]int{5}, always(func(o Observed, now time.Time) Decision {
+			d := Next(o, now)
+			for _, a := range o.Analyses {
+				if !a.Phase.Ended() && a.Stage == v1alpha1.StageBackground {
+					d.Ops = append(d.Ops, Op{Kind: OpStopAnalysis, Run: a.Run})
+				}
+			}
+			return d
+		})},
+		"does not warm up": {[]int{5, 8}, seen(func(o *Observed) { o.Spec.Analysis.Compare.WarmUp = seconds(0) })},
+		"forgets warm-ups": {[]int{5, 8}, seen(func(o *Observed) {
+			if o.Status.Release != nil {
+				o.Status.Release.WarmUps = nil
+			}
+		})},
+		"takes any doubt for lack of requests": {[]int{5}, seen(func(o *Observed) {
+			if o.Verdict != nil {
+				o.Verdict.LowTraffic = true
+			}
+		})},
+		"goes on without requests though it must hold": {[]int{5}, seen(func(o *Observed) { o.Spec.Analysis.LowTraffic = v1alpha1.LowTrafficPass })},
+		"does not wait for requests":                   {[]int{5}, seen(func(o *Observed) { o.Spec.Deadlines.Analysis = seconds(0) })},
 		"does not hear a failure": {[]int{5}, seen(func(o *Observed) {
 			if o.Verdict != nil && o.Verdict.Outcome == v1alpha1.VerdictFail {
 				o.Verdict = nil

@@ -25,6 +25,8 @@ func Next(observed Observed, now time.Time) Decision {
 	t.mend()
 	t.count()
 	t.acknowledge()
+	t.warmUp()
+	t.hear()
 	t.record()
 	if !t.obey() {
 		t.act()
@@ -95,6 +97,7 @@ func (t *turn) act() {
 // decision closes the turn.
 func (t *turn) decision() Decision {
 	t.status.Message = t.reason
+	t.stopAnalyses()
 	t.setConditions()
 	d := Decision{
 		Reason: t.reason, Status: t.status, Ops: t.ops, Finished: t.finished,
@@ -220,6 +223,7 @@ const (
 	defaultProgress    = 10 * time.Minute
 	defaultAcknowledge = 30 * time.Second
 	defaultPatience    = 5 * time.Minute
+	defaultWarmUp      = time.Minute
 	defaultDrain       = 10 * time.Second
 	defaultRelease     = 24 * time.Hour
 )

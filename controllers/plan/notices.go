@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -38,12 +39,25 @@ func (t *turn) notices() []Notice {
 		v := after.Verdicts[0]
 		tell(v.Outcome != v1alpha1.VerdictInconclusive, NoticeVerdict, fmt.Sprintf("%s at weight %d: %s", strings.ToLower(string(v.Outcome)), v.Weight, v.Reason))
 	}
+	t.analysisNotices(tell)
 	tell(t.arrivedAtApproval(), NoticeApproval, t.approvalText())
 	tell(inconclusive(after) && !inconclusive(before), NoticeInconclusive, t.stalledBy)
 	tell(t.degraded != "" && reasonOf(before, v1alpha1.ConditionReady) != v1alpha1.ReasonDegraded, NoticeDegraded, t.degraded)
 	stalled := t.stalledFor != "" && t.stalledFor != v1alpha1.ReasonInconclusive && t.stalledFor != v1alpha1.ReasonRolledBack && t.stalledFor != v1alpha1.ReasonDegraded
 	tell(stalled && reasonOf(before, v1alpha1.ConditionStalled) != t.stalledFor, NoticeStalled, t.stalledBy)
 	return out
+}
+
+// analysisNotices tells of runs that ended. One that fails in the release is told of by its rollback, and
+// one that is undecided when the release holds.
+func (t *turn) analysisNotices(tell func(changed bool, kind NoticeKind, reason string)) {
+	for _, a := range t.status.Analyses {
+		i := slices.IndexFunc(t.o.Status.Analyses, func(b v1alpha1.AnalysisStatus) bool { return b.Stage == a.Stage })
+		ended := a.Phase.Ended() && i >= 0 && !t.o.Status.Analyses[i].Phase.Ended()
+		tell(ended && a.Phase == v1alpha1.RunSuccessful, NoticeVerdict, fmt.Sprintf("analysis %s was successful", a.Stage))
+		tell(ended && a.Phase != v1alpha1.RunSuccessful && a.Stage == v1alpha1.StageAfterPromotion,
+			NoticeDegraded, fmt.Sprintf("analysis %s ended in phase %s: %s", a.Stage, a.Phase, a.Message))
+	}
 }
 
 func (t *turn) phaseNotices(before v1alpha1.Phase) []Notice {

@@ -38,6 +38,8 @@ type world struct {
 	asked          bool
 	verdict        *v1alpha1.Verdict
 	passes         []v1alpha1.Verdict
+	wanting        []v1alpha1.Verdict // those that lacked requests only
+	quiet          bool               // hardly any requests come
 	wake           time.Time
 	downTill       time.Time
 	calm           bool
@@ -128,6 +130,12 @@ func (w *world) gather(r *simRollout) Observed {
 	}
 	w.gatherService(&o)
 	o.Mesh = w.report(s)
+	w.gatherRuns(&o)
+	for i := range c.pods {
+		if p := &c.pods[i]; o.Canary.Exists && p.hash == o.Canary.Hash && p.ready() && p.upSince.After(o.CanaryYoungest) {
+			o.CanaryYoungest = p.upSince
+		}
+	}
 	if w.verdict != nil {
 		v := *w.verdict
 		o.Verdict = &v
@@ -331,6 +339,10 @@ func (w *world) apply(op Op, o Observed) error {
 			return errOutdated
 		}
 		w.removeSet(rs.name)
+	case OpAnalyse:
+		w.analyse(op.Stage)
+	case OpStopAnalysis:
+		w.stopAnalysis(op.Run)
 	case OpCleanUp:
 		w.holder, w.service.canary = false, ""
 		w.service.version = w.next()

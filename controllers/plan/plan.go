@@ -46,8 +46,13 @@ type Observed struct {
 	Running ReplicaSet
 	// Mesh is what the proxies have in force.
 	Mesh Mesh
+	// CanaryYoungest is when the youngest of the canary's ready pods became ready; zero: there is none.
+	CanaryYoungest time.Time
 	// Verdict is the judge's newest word about the present weight; nil when there is none.
 	Verdict *v1alpha1.Verdict
+	// Analyses are the runs of analysis templates that the Rollout owns: all of the present release, and
+	// of earlier ones those that have not ended.
+	Analyses []Analysis
 	// Command is a person's order that has not been acted on.
 	Command *v1alpha1.Command
 	// Leftovers: the canary's holder or the canary Service exists.
@@ -129,6 +134,21 @@ type Mesh struct {
 	StableEndpoints, CanaryEndpoints int32
 }
 
+// Analysis is one run of analysis templates as it is now.
+type Analysis struct {
+	// Run is its name; Release and Stage are what it was made for.
+	Run, Release, Stage string
+	// Phase is where it is, Message why it ended so.
+	Phase   v1alpha1.RunPhase
+	Message string
+	// Measured: every metric that has a say has been measured.
+	Measured bool
+	// Terminated: it was told to end.
+	Terminated bool
+	// CompletedAt is when it ended; zero: it has not.
+	CompletedAt time.Time
+}
+
 // Decision is what to do. The reconciler first persists Status (fenced by the resourceVersion that was
 // read, so that a decision from an old memory is never carried out), then carries out Ops in order and
 // stops at the first error; then it comes back. Ops are idempotent: after a crash between any two writes
@@ -144,8 +164,8 @@ type Decision struct {
 	Requeue time.Duration
 	// Notices are what to tell people.
 	Notices []Notice
-	// Judge, when set, asks for a verdict about the present weight; LookFor says how long the judge must
-	// have looked before it may pass.
+	// Judge, when set, asks for verdicts about the release at its present weight; LookFor says how long the
+	// judge must have looked at it before it may pass.
 	Judge bool
 	// KeepFinalizer: a release is on, a template is held or a Service is narrowed, so the Rollout must
 	// not vanish without us.
@@ -193,6 +213,10 @@ const (
 	OpSettle OpKind = "Settle"
 	// OpCleanUp deletes the holder and the canary Service.
 	OpCleanUp OpKind = "CleanUp"
+	// OpAnalyse creates the release's run for Op.Stage, unless it exists.
+	OpAnalyse OpKind = "Analyse"
+	// OpStopAnalysis tells the run named Op.Run to end.
+	OpStopAnalysis OpKind = "StopAnalysis"
 	// OpCanaryService creates the headless Service that selects Op.Hash, or points it there.
 	OpCanaryService OpKind = "CanaryService"
 )
@@ -204,6 +228,8 @@ type Op struct {
 	Size int32
 	// Hash is a pod-template-hash, except for OpUnpause: there it is Sluice's template hash.
 	Hash string
+	// Stage and Run say which analysis.
+	Stage, Run string
 }
 
 // NoticeKind is what happened, for notifications and events.

@@ -19,6 +19,8 @@ func (t *turn) baking() {
 	if t.blocked() {
 		return
 	}
+	t.background()
+	t.beforePromotion()
 	since := t.status.Release.PhaseSince.Time
 	if bake := t.bakeTime(); bake > 0 {
 		if !t.reached(since.Add(bake)) {
@@ -28,6 +30,9 @@ func (t *turn) baking() {
 		if t.status.Release.ExpeditedBy == "" && !t.passed(since, bake) {
 			return
 		}
+	}
+	if !t.promotable() {
+		return
 	}
 	t.enter(v1alpha1.PhasePromoting, fmt.Sprintf("promoting version %s", t.status.Canary.Hash))
 }
@@ -118,6 +123,9 @@ func (t *turn) finishing() {
 	}
 	if w.Settled && t.o.Canary.Replicas == w.Replicas && (!w.Paused || w.TemplateHash != canary.TemplateHash) {
 		t.promoted()
+		if t.o.Spec.Analysis.AfterPromotion != nil {
+			t.analyse(v1alpha1.StageAfterPromotion)
+		}
 		t.status.Stable, t.status.Canary, t.status.Step, t.status.Paused = canary, nil, nil, nil
 		t.setWeight(0)
 		t.enter(v1alpha1.PhaseHealthy, fmt.Sprintf("version %s is promoted and stable", canary.Hash))

@@ -25,7 +25,7 @@ func (t *turn) begin() {
 		ID: fmt.Sprintf("%s-%d", w.TemplateHash, attempt), Attempt: attempt,
 		StartedAt: t.stamp(), PhaseSince: t.stamp(),
 	}
-	t.status.Verdicts, t.status.Paused = nil, nil
+	t.status.Verdicts, t.status.Analyses, t.status.Paused = nil, nil, nil
 	t.toStep(0)
 	// The mesh must know both versions, and give the canary nothing, before there are canary pods: the
 	// Service may select them.
@@ -163,6 +163,9 @@ func (t *turn) end() string {
 	if text := t.rejected(); text != "" {
 		return text
 	}
+	if text := t.analysisFailed(); text != "" {
+		return text
+	}
 	if t.status.Weight.Desired > 0 {
 		if v := t.verdict(); v != nil && v.Outcome == v1alpha1.VerdictFail {
 			return v.Reason
@@ -206,6 +209,8 @@ func (t *turn) blocked() bool {
 		t.stall(invalidReason(t.o), t.o.Invalid)
 	case t.status.Paused != nil:
 		t.say("paused by " + t.status.Paused.By)
+	case t.backgroundUndecided():
+		// It has said so.
 	case t.stableLost() && t.status.Release.ExpeditedBy == "" && t.status.Weight.Desired < 100:
 		t.degraded = fmt.Sprintf("stable version %s has no ready endpoints; the release stays where it is, and requests go to the canary", t.status.Stable.Hash)
 		t.say(t.degraded)

@@ -95,6 +95,7 @@ func (t *turn) healthy() {
 		return // said now, not only when a version is waiting
 	}
 	t.say(fmt.Sprintf("version %s is stable", t.status.Stable.Hash))
+	t.afterPromotion()
 }
 
 // replaced notices that the ReplicaSet which status calls stable is no longer the one that runs.
@@ -308,7 +309,7 @@ func (t *turn) restored() bool {
 // farewell leaves things as they were, for a Rollout that is being deleted.
 func (t *turn) farewell() {
 	w := t.o.Workload
-	if t.status.Phase == v1alpha1.PhasePending && t.o.Invalid != "" && t.status.Narrowed == nil && !t.o.Leftovers {
+	if t.status.Phase == v1alpha1.PhasePending && t.o.InvalidReason == v1alpha1.ReasonConflict && t.status.Narrowed == nil && !t.o.Leftovers {
 		t.finished = true // the Deployment may be another Rollout's
 		t.say("deleted")
 		return

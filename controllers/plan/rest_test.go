@@ -26,18 +26,21 @@ func pendingFixture() Observed {
 func TestPending(t *testing.T) {
 	held := func(o *Observed) { o.Workload.TemplateHash, o.Workload.Paused, o.Workload.Held = "b", true, true }
 	runCases(t, map[string]planCase{
-		"settled: its version is stable":      {given: pendingFixture(), want: want{phase: healthyPhase, reason: "ka is stable"}},
-		"the Deployment is missing":           {given: pendingFixture(), with: func(o *Observed) { o.Workload = Workload{} }, want: want{phase: pendingPhase, stalled: v1alpha1.ReasonWorkloadMissing, notice: NoticeStalled}},
-		"the label is missing":                {given: pendingFixture(), with: func(o *Observed) { o.Workload.Labelled = false }, want: want{phase: pendingPhase, stalled: v1alpha1.ReasonNotLabelled}},
-		"invalid":                             {given: pendingFixture(), with: func(o *Observed) { o.Invalid, o.InvalidReason = "two Rollouts", v1alpha1.ReasonConflict }, want: want{phase: pendingPhase, stalled: v1alpha1.ReasonConflict}},
-		"still rolling out":                   {given: pendingFixture(), with: func(o *Observed) { o.Workload.Settled = false }, want: want{phase: pendingPhase, reason: "rolling out by itself"}},
-		"settled, nothing available":          {given: pendingFixture(), with: func(o *Observed) { o.Stable.Available = 0 }, want: want{phase: pendingPhase, reason: "rolling out by itself"}},
-		"no replicas":                         {given: pendingFixture(), with: func(o *Observed) { o.Workload.Replicas, o.Stable.Replicas, o.Stable.Available = 0, 0, 0 }, want: want{phase: healthyPhase}},
-		"a fix for a broken first version":    {given: pendingFixture(), with: func(o *Observed) { held(o); o.Stable.Available = 0 }, want: want{phase: pendingPhase, ops: []OpKind{OpUnpause}, reason: "without a canary"}},
-		"held in the middle of a rollout":     {given: pendingFixture(), with: func(o *Observed) { held(o); o.Workload.Settled = false }, want: want{phase: healthyPhase, reason: "most available pods"}},
-		"a person's pause is left alone":      {given: pendingFixture(), with: func(o *Observed) { o.Workload.Settled, o.Workload.Paused = false, true }, want: want{phase: pendingPhase, stalled: v1alpha1.ReasonWaiting}},
-		"deleted before anything was known":   {given: pendingFixture(), with: func(o *Observed) { o.Deleting = true }, want: want{phase: pendingPhase, reason: "deleted"}},
-		"deleted, of another's Deployment":    {given: pendingFixture(), with: func(o *Observed) { held(o); o.Deleting, o.Invalid = true, "conflict" }, want: want{phase: pendingPhase, reason: "deleted"}},
+		"settled: its version is stable":    {given: pendingFixture(), want: want{phase: healthyPhase, reason: "ka is stable"}},
+		"the Deployment is missing":         {given: pendingFixture(), with: func(o *Observed) { o.Workload = Workload{} }, want: want{phase: pendingPhase, stalled: v1alpha1.ReasonWorkloadMissing, notice: NoticeStalled}},
+		"the label is missing":              {given: pendingFixture(), with: func(o *Observed) { o.Workload.Labelled = false }, want: want{phase: pendingPhase, stalled: v1alpha1.ReasonNotLabelled}},
+		"invalid":                           {given: pendingFixture(), with: func(o *Observed) { o.Invalid, o.InvalidReason = "two Rollouts", v1alpha1.ReasonConflict }, want: want{phase: pendingPhase, stalled: v1alpha1.ReasonConflict}},
+		"still rolling out":                 {given: pendingFixture(), with: func(o *Observed) { o.Workload.Settled = false }, want: want{phase: pendingPhase, reason: "rolling out by itself"}},
+		"settled, nothing available":        {given: pendingFixture(), with: func(o *Observed) { o.Stable.Available = 0 }, want: want{phase: pendingPhase, reason: "rolling out by itself"}},
+		"no replicas":                       {given: pendingFixture(), with: func(o *Observed) { o.Workload.Replicas, o.Stable.Replicas, o.Stable.Available = 0, 0, 0 }, want: want{phase: healthyPhase}},
+		"a fix for a broken first version":  {given: pendingFixture(), with: func(o *Observed) { held(o); o.Stable.Available = 0 }, want: want{phase: pendingPhase, ops: []OpKind{OpUnpause}, reason: "without a canary"}},
+		"held in the middle of a rollout":   {given: pendingFixture(), with: func(o *Observed) { held(o); o.Workload.Settled = false }, want: want{phase: healthyPhase, reason: "most available pods"}},
+		"a person's pause is left alone":    {given: pendingFixture(), with: func(o *Observed) { o.Workload.Settled, o.Workload.Paused = false, true }, want: want{phase: pendingPhase, stalled: v1alpha1.ReasonWaiting}},
+		"deleted before anything was known": {given: pendingFixture(), with: func(o *Observed) { o.Deleting = true }, want: want{phase: pendingPhase, reason: "deleted"}},
+		"deleted, of another's Deployment": {given: pendingFixture(), with: func(o *Observed) {
+			held(o)
+			o.Deleting, o.Invalid, o.InvalidReason = true, "conflict", v1alpha1.ReasonConflict
+		}, want: want{phase: pendingPhase, reason: "deleted"}},
 		"a Service left narrowed is restored": {given: pendingFixture(), with: func(o *Observed) { o.Service.Narrowed = "ka" }, want: want{phase: pendingPhase, ops: []OpKind{OpRestore}}},
 	})
 }

@@ -86,6 +86,7 @@ type tally struct {
 	mu                                  sync.Mutex
 	promoted, rolledBack, deleted, runs int
 	steps, inconclusive                 int
+	letThrough, analysedAfter           int
 }
 
 func (y *tally) add(w *world) {
@@ -96,13 +97,16 @@ func (y *tally) add(w *world) {
 	y.promoted += w.ends[v1alpha1.OutcomePromoted]
 	y.rolledBack += w.ends[v1alpha1.OutcomeRolledBack]
 	y.inconclusive += w.ends["inconclusive"]
+	y.letThrough += w.ends["let through"]
+	y.analysedAfter += w.ends["analysed afterwards"]
 	if !w.rollout.exists {
 		y.deleted++
 	}
 }
 
 func (y *tally) String() string {
-	return fmt.Sprintf("%d steps, %d releases promoted, %d rolled back, %d inconclusive for a while, %d Rollouts deleted", y.steps, y.promoted, y.rolledBack, y.inconclusive, y.deleted)
+	return fmt.Sprintf("%d steps, %d releases promoted, %d rolled back, %d inconclusive for a while, %d let through without requests, %d analysed after promotion, %d Rollouts deleted",
+		y.steps, y.promoted, y.rolledBack, y.inconclusive, y.letThrough, y.analysedAfter, y.deleted)
 }
 
 // check makes sure that the runs do not pass by doing nothing.
@@ -113,7 +117,9 @@ func (y *tally) check(t *testing.T, runs int) {
 			t.Errorf("only %d releases %s in %d runs: the simulation does not get there", n, what, runs)
 		}
 	}
-	for what, n := range map[string]int{"inconclusive": y.inconclusive, "deleted": y.deleted} {
+	for what, n := range map[string]int{
+		"inconclusive": y.inconclusive, "deleted": y.deleted, "let through": y.letThrough, "analysed after promotion": y.analysedAfter,
+	} {
 		if n < runs/300 {
 			t.Errorf("only %d %s in %d runs: the simulation does not get there", n, what, runs)
 		}
@@ -134,6 +140,13 @@ func analysis(d *metav1.Duration) v1alpha1.Step {
 	return v1alpha1.Step{Analysis: &v1alpha1.AnalysisStep{Duration: d}}
 }
 
+// templates is an analysis step with a run of templates.
+func templates(d *metav1.Duration) v1alpha1.Step {
+	step := analysis(d)
+	step.Analysis.Templates = []v1alpha1.TemplateRef{{Name: "t"}}
+	return step
+}
+
 func approval(d *metav1.Duration) v1alpha1.Step {
 	return v1alpha1.Step{Approval: &v1alpha1.ApprovalStep{Timeout: d}}
 }
@@ -145,21 +158,23 @@ var strategies = [][]v1alpha1.Step{
 	{weight(25), pause(nil), weight(50), approval(seconds(30)), analysis(seconds(4))},
 	{weight(100)},
 	{weight(5), pause(seconds(3)), approval(nil), weight(30), analysis(seconds(3)), analysis(seconds(3))},
+	{weight(10), templates(nil), weight(60), templates(seconds(2))},
 }
 
 // newWorld is a cluster whose first version is about to roll out.
 func newWorld(seed uint64, think func(Observed, time.Time) Decision) *world {
 	w := &world{think: think, ends: map[string]int{}}
+	w.watcher.succeeded, w.watcher.measured, w.watcher.let = map[string]bool{}, map[string]bool{}, map[int64]bool{}
 	w.rand = rand.New(rand.NewPCG(seed, 42)) //nolint:gosec // a simulation
 	w.now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	w.policy, w.natures = true, map[string]nature{}
-	for _, name := range templates {
+	for _, name := range versions {
 		w.natures[name] = nature{
 			startup: time.Duration(w.rand.IntN(3000)) * time.Millisecond,
 			never:   w.rand.IntN(10) == 0, bad: w.rand.IntN(5) == 0,
 		}
 	}
-	w.deployment = simDeployment{exists: true, uid: w.next(), version: w.next(), generation: 1, labelled: true, replicas: 1 + w.rand.Int32N(5), template: templates[0]}
+	w.deployment = simDeployment{exists: true, uid: w.next(), version: w.next(), generation: 1, labelled: true, replicas: 1 + w.rand.Int32N(5), template: versions[0]}
 	w.service = simService{exists: true, uid: w.next(), version: w.next(), selects: true}
 	for i := range 2 + w.rand.IntN(2) {
 		w.proxies = append(w.proxies, simProxy{name: fmt.Sprintf("proxy-%d", i), slow: w.rand.IntN(4) == 0})
@@ -175,12 +190,14 @@ func newWorld(seed uint64, think func(Observed, time.Time) Decision) *world {
 			Progress: seconds(25), Acknowledge: seconds(4), Analysis: seconds(8), Drain: seconds(2), Release: seconds(120),
 		},
 	}}
+	w.analysing(&w.rollout.spec.Analysis)
+	w.quiet = w.rand.IntN(20) == 0
 	return w
 }
 
 func sane() func(Observed, time.Time) Decision { return Next }
 
-var templates = []string{"a", "b", "c", "d"}
+var versions = []string{"a", "b", "c", "d"}
 
 // run is one story: some peace to get going, disturbances, then calm until everything rests.
 func (w *world) run() {
@@ -279,6 +296,7 @@ func (w *world) step(disturbed bool) {
 		w.replicaSetController()
 	}
 	w.observe()
+	w.runController()
 	before := w.verdict
 	w.push()
 	w.look()
@@ -336,7 +354,7 @@ func (w *world) disturb() {
 	d, r := &w.deployment, &w.rollout
 	switch n := w.rand.IntN(100); {
 	case n < 8:
-		w.change(templates[w.rand.IntN(len(templates))])
+		w.change(versions[w.rand.IntN(len(versions))])
 	case n < 22:
 		w.scaleTo(1 + w.rand.Int32N(6))
 	case n < 24:
@@ -377,8 +395,10 @@ func (w *world) disturb() {
 	case n < 57:
 		w.prometheusAway = !w.prometheusAway
 		w.say("Prometheus is away: %v", w.prometheusAway)
-	case n < 70:
+	case n < 68:
 		w.crash()
+	case n < 70:
+		w.vanish()
 	case n < 92:
 		w.command()
 	case n < 94:

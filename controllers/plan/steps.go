@@ -27,6 +27,7 @@ func (t *turn) progressing() {
 		t.raise(target)
 		return
 	}
+	t.background()
 	if t.finishedSteps() {
 		t.enter(v1alpha1.PhaseBaking, fmt.Sprintf("version %s has all traffic; baking for %s", t.status.Canary.Hash, t.bakeTime()))
 		return
@@ -96,6 +97,9 @@ func (t *turn) takeStep() {
 			return
 		}
 	case step.Analysis != nil:
+		if len(step.Analysis.Templates) > 0 && !t.analysed(v1alpha1.StageOfStep(index)) {
+			return
+		}
 		if !t.passed(t.status.Step.Since.Time, or(step.Analysis.Duration, t.lookFor())) {
 			return
 		}

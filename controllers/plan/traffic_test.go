@@ -128,6 +128,12 @@ func (w *world) look() {
 		}
 		return // what was said last grows old
 	}
+	if w.quiet {
+		w.pronounce(v1alpha1.VerdictInconclusive)
+		w.verdict.LowTraffic = true
+		w.wanting = append(w.wanting, *w.verdict)
+		return
+	}
 	n := w.natures[s.Canary.TemplateHash]
 	looked := s.Weight.LiveAt != nil && w.now.Sub(s.Weight.LiveAt.Time) >= LookFor(w.rollout.spec, *s)
 	switch {

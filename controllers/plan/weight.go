@@ -16,7 +16,27 @@ func (t *turn) setWeight(percent int32) {
 	w.Desired = percent
 	w.Epoch++
 	w.DecidedAt, w.LiveAt, w.Lagging = t.stamped(), nil, nil
+	t.noteWeight()
 }
+
+// noteWeight keeps which weights the release had when, for the judge.
+func (t *turn) noteWeight() {
+	w, r := t.status.Weight, t.status.Release
+	if w.Desired == 0 || r == nil {
+		return
+	}
+	n := len(r.Weights)
+	if n == maxWeights || n > 0 && r.Weights[n-1].Percent == w.Desired {
+		return
+	}
+	r.Weights = append(r.Weights, v1alpha1.DecidedWeight{Percent: w.Desired, DecidedAt: *w.DecidedAt})
+	if n == 0 {
+		t.addWarmUp(w.DecidedAt.Time)
+	}
+}
+
+// maxWeights is how many weights status keeps: they only rise, so there cannot be more.
+const maxWeights = 100
 
 // acknowledge notes when the weight is live on every proxy expected to act. Once noted it stays so for
 // the epoch: proxies that join later do not make it flap.

@@ -57,6 +57,7 @@ type simPod struct {
 	downTill time.Time
 	goneAt   time.Time // zero: not terminating
 	up       bool      // its readiness as last reported, which a cache may have from before
+	upSince  time.Time
 }
 
 type simService struct {
@@ -72,6 +73,7 @@ type objects struct {
 	deployment simDeployment
 	sets       []simReplicaSet
 	pods       []simPod
+	runs       []simRun
 	service    simService
 	holder     bool
 }
@@ -81,6 +83,7 @@ func (o *objects) copyTo(c *objects) {
 	*c = *o
 	c.sets = append(kept.sets[:0], o.sets...) //nolint:gocritic // the copy's own memory is used again
 	c.pods = append(kept.pods[:0], o.pods...) //nolint:gocritic // likewise
+	c.runs = append(kept.runs[:0], o.runs...) //nolint:gocritic // likewise
 }
 
 func (o *objects) set(name string) *simReplicaSet {
@@ -116,7 +119,10 @@ func (p *simPod) ready() bool { return p.up && p.goneAt.IsZero() }
 func (c *cluster) kubelet() {
 	for i := range c.pods {
 		p := &c.pods[i]
-		p.up = !p.readyAt.IsZero() && !c.now.Before(p.readyAt) && !c.now.Before(p.downTill)
+		was := p.up
+		if p.up = !p.readyAt.IsZero() && !c.now.Before(p.readyAt) && !c.now.Before(p.downTill); p.up && !was {
+			p.upSince = c.now
+		}
 	}
 }
 
