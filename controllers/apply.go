@@ -62,6 +62,10 @@ func (r *RolloutReconciler) apply(ctx context.Context, w *world, op plan.Op) err
 		return r.cleanUp(ctx, w)
 	case plan.OpCanaryService:
 		return r.ensureCanaryService(ctx, w, op.Hash)
+	case plan.OpAnalyse:
+		return r.analyse(ctx, w, op.Stage)
+	case plan.OpStopAnalysis:
+		return r.stopAnalysis(ctx, w, op.Run)
 	default:
 		return fmt.Errorf("apply %q: unknown write", op.Kind)
 	}

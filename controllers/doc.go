@@ -37,9 +37,10 @@ type InForce struct {
 	Rejected map[string]string
 }
 
-// Judge looks at a canary once.
+// Judge looks at a release once, at its present weight. It must be safe for concurrent use; an error means
+// that there is no evidence.
 type Judge interface {
-	Look(ctx context.Context, subject analysis.Subject, criteria analysis.Criteria) (analysis.Verdict, error)
+	Look(ctx context.Context, release analysis.Release, settings analysis.Settings) (analysis.Verdict, error)
 }
 
 // Teller tells people. It must not block.

@@ -31,8 +31,12 @@ type world struct {
 	replicaSets map[string]*unstructured.Unstructured
 	service     *corev1.Service
 	// pods that match the Deployment's selector.
-	pods     []corev1.Pod
-	observed plan.Observed
+	pods []corev1.Pod
+	// runs of analysis templates that the Rollout owns; remediable: what keeps one from beginning may be
+	// mended without this Rollout hearing of it.
+	runs       []*v1alpha1.AnalysisRun
+	remediable bool
+	observed   plan.Observed
 }
 
 // gather looks at everything that a decision about one Rollout depends on.
@@ -43,13 +47,14 @@ func (r *RolloutReconciler) gather(ctx context.Context, rollout *v1alpha1.Rollou
 		Deleting: !rollout.DeletionTimestamp.IsZero(),
 	}
 	for _, step := range []func(context.Context, *world) error{
-		r.gatherWorkload, r.gatherReplicaSets, r.gatherService, r.gatherConflicts, r.gatherMesh,
+		r.gatherWorkload, r.gatherReplicaSets, r.gatherService, r.gatherConflicts, r.gatherMesh, r.gatherAnalyses,
 	} {
 		if err := step(ctx, w); err != nil {
 			return nil, err
 		}
 	}
 	w.observed.Command = pendingCommand(rollout)
+	w.observed.CanaryYoungest = youngest(w.pods, hashOf(rollout.Status.Canary))
 	w.observed.Verdict = r.Looks.newest(rollout)
 	return w, nil
 }

@@ -2,12 +2,9 @@ package controllers
 
 import (
 	"context"
-	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -15,10 +12,9 @@ import (
 
 	"github.com/sluice-mesh/sluice/analysis"
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
-	"github.com/sluice-mesh/sluice/controllers/plan"
 )
 
-// Looks lets the judge look at every canary that has weight, at its own interval, apart from the
+// Looks lets the judge look at every release whose canary has weight, at its own interval, apart from the
 // reconciler: a slow or absent Prometheus never holds up a rollback. It is a Runnable of the leader.
 type Looks struct {
 	// Judge looks once.
@@ -36,19 +32,21 @@ type Looks struct {
 	changed  chan event.TypedGenericEvent[client.Object]
 }
 
-// look is one canary being looked at, at one weight.
+// look is one release being looked at.
 type look struct {
 	key  lookKey
 	name types.NamespacedName
 	stop context.CancelFunc
+	// next is what to look at next time; wake is for what cannot wait for that.
+	next target
+	wake chan struct{}
 }
 
-// lookKey changes whenever the look must start anew.
+// lookKey changes whenever the look must start anew: with another release, or at another pace.
 type lookKey struct {
-	subject  analysis.Subject
-	criteria analysis.Criteria
-	epoch    int64
-	interval time.Duration
+	stable, canary string
+	since          time.Time
+	interval       time.Duration
 }
 
 // NewLooks makes Looks.
@@ -82,13 +80,14 @@ func (l *Looks) newest(rollout *v1alpha1.Rollout) *v1alpha1.Verdict {
 	return &verdict
 }
 
-// keep starts looking at a Rollout's canary, or goes on; with judge false it stops.
+// keep starts looking at a Rollout's release, or goes on with what is now in its spec and status; with judge
+// false it stops.
 func (l *Looks) keep(rollout *v1alpha1.Rollout, judge bool) {
 	if !judge {
 		l.stop(rollout.UID)
 		return
 	}
-	key, err := keyOf(rollout)
+	next, err := targetOf(rollout)
 	if err != nil {
 		l.stop(rollout.UID)
 		return
@@ -98,18 +97,30 @@ func (l *Looks) keep(rollout *v1alpha1.Rollout, judge bool) {
 	default:
 		return // not the leader (yet)
 	}
+	key := lookKey{next.release.Stable, next.release.Canary, next.release.Since, time.Second}
+	if interval := rollout.Spec.Analysis.Interval; interval != nil {
+		key.interval = max(interval.Duration, 100*time.Millisecond)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if present := l.running[rollout.UID]; present != nil {
 		if present.key == key {
+			if present.next.epoch != next.epoch {
+				select {
+				case present.wake <- struct{}{}:
+				default: // it has been woken and not looked yet
+				}
+			}
+			present.next = next
 			return
 		}
 		present.stop()
 	}
 	ctx, stop := context.WithCancel(l.ctx)
-	l.running[rollout.UID] = &look{key, client.ObjectKeyFromObject(rollout), stop}
-	target := rollout.DeepCopy()
-	l.group.Go(func() { l.run(ctx, target, key) })
+	started := &look{key, client.ObjectKeyFromObject(rollout), stop, next, make(chan struct{}, 1)}
+	l.running[rollout.UID] = started
+	about := rollout.DeepCopy()
+	l.group.Go(func() { l.run(ctx, about, started) })
 }
 
 // stop ends the looks at one Rollout and forgets what they said.
@@ -138,12 +149,15 @@ func (l *Looks) forget(name types.NamespacedName) {
 	}
 }
 
-// run looks at one canary at one weight until it is told to stop.
-func (l *Looks) run(ctx context.Context, rollout *v1alpha1.Rollout, key lookKey) {
-	ticker := time.NewTicker(key.interval)
+// run looks at one release until it is told to stop.
+func (l *Looks) run(ctx context.Context, rollout *v1alpha1.Rollout, self *look) {
+	ticker := time.NewTicker(self.key.interval)
 	defer ticker.Stop()
 	for {
-		verdict, err := l.Judge.Look(ctx, key.subject, key.criteria)
+		l.mu.Lock()
+		about := self.next
+		l.mu.Unlock()
+		verdict, err := l.Judge.Look(ctx, about.release, about.settings)
 		if ctx.Err() != nil {
 			return
 		}
@@ -151,59 +165,25 @@ func (l *Looks) run(ctx context.Context, rollout *v1alpha1.Rollout, key lookKey)
 			log.FromContext(ctx).V(1).Info("look at canary", "rollout", client.ObjectKeyFromObject(rollout), "error", err.Error())
 			verdict = analysis.Verdict{Outcome: analysis.Inconclusive, Reason: "no evidence: " + err.Error()}
 		}
-		l.record(rollout, key, verdict)
+		l.record(rollout, self, verdictOf(verdict, about, l.Now()))
 		select {
 		case <-ctx.Done():
 			return
+		case <-self.wake:
 		case <-ticker.C:
 		}
 	}
 }
 
 // record keeps a verdict and wakes the reconciler.
-func (l *Looks) record(rollout *v1alpha1.Rollout, key lookKey, verdict analysis.Verdict) {
+func (l *Looks) record(rollout *v1alpha1.Rollout, self *look, verdict v1alpha1.Verdict) {
 	l.mu.Lock()
-	if present := l.running[rollout.UID]; present != nil && present.key == key {
-		l.verdicts[rollout.UID] = v1alpha1.Verdict{
-			Outcome: v1alpha1.VerdictOutcome(verdict.Outcome), Reason: verdict.Reason,
-			Weight: int32(key.subject.Weight), Epoch: key.epoch, At: metav1.NewMicroTime(l.Now()), //nolint:gosec // 0 to 100
-		}
+	if l.running[rollout.UID] == self {
+		l.verdicts[rollout.UID] = verdict
 	}
 	l.mu.Unlock()
 	select {
 	case l.changed <- event.TypedGenericEvent[client.Object]{Object: rollout}:
 	default: // the reconciler is behind; it will read the newest verdict when it comes
 	}
-}
-
-// keyOf says what the judge must look at now.
-func keyOf(rollout *v1alpha1.Rollout) (lookKey, error) {
-	spec, status := rollout.Spec.Analysis, rollout.Status
-	if status.Stable == nil || status.Canary == nil || status.Weight.DecidedAt == nil {
-		return lookKey{}, fmt.Errorf("judge rollout %s: no canary has weight", rollout.Name)
-	}
-	rate, err := strconv.ParseFloat(spec.SuccessRate, 64)
-	if err != nil {
-		return lookKey{}, fmt.Errorf("spec.analysis.successRate: %w", err)
-	}
-	key := lookKey{
-		subject: analysis.Subject{
-			Namespace: rollout.Namespace, Service: rollout.Spec.Service.Name,
-			Stable: status.Stable.Hash, Canary: status.Canary.Hash,
-			Weight: uint32(status.Weight.Desired), //nolint:gosec // 0 to 100
-			Since:  status.Weight.DecidedAt.Time,
-		},
-		criteria: analysis.Criteria{SuccessRate: rate / 100, MinRequests: 1, Duration: plan.LookFor(rollout.Spec, status)},
-		epoch:    status.Weight.Epoch, interval: time.Second,
-	}
-	if spec.LatencyP99 != nil {
-		key.criteria.LatencyP99 = spec.LatencyP99.Duration
-	}
-	if spec.MinRequests != nil {
-		key.criteria.MinRequests = int(*spec.MinRequests)
-	}
-	if spec.Interval != nil {
-		key.interval = max(spec.Interval.Duration, 100*time.Millisecond)
-	}
-	return key, nil
 }

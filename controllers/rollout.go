@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,6 +71,9 @@ func (r *RolloutReconciler) SetupWithManager(ctx context.Context, manager ctrl.M
 		Watches(&corev1.Service{}, inNamespace).
 		Watches(&corev1.Pod{}, inNamespace).
 		Watches(&discoveryv1.EndpointSlice{}, inNamespace).
+		Watches(&v1alpha1.AnalysisTemplate{}, inNamespace).
+		Watches(&v1alpha1.ClusterAnalysisTemplate{}, inNamespace). // without one: of all namespaces
+		Owns(&v1alpha1.AnalysisRun{}).
 		WatchesRawSource(source.Channel(r.Looks.changed, &handler.TypedEnqueueRequestForObject[client.Object]{})).
 		WatchesRawSource(source.Func(r.watchMesh)).
 		WithOptions(controller.Options{
@@ -107,7 +111,11 @@ func (r *RolloutReconciler) Reconcile(ctx context.Context, request reconcile.Req
 		}
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: decision.Requeue}, nil
+	requeue := decision.Requeue
+	if w.remediable && (requeue == 0 || requeue > remedyPatience) {
+		requeue = remedyPatience
+	}
+	return reconcile.Result{RequeueAfter: requeue}, nil
 }
 
 // carryOut persists the decision, then does the writes in order, then tells people.
@@ -195,11 +203,20 @@ func concerns(rollout *v1alpha1.Rollout, o client.Object) bool {
 		return named(o.Name)
 	case *discoveryv1.EndpointSlice:
 		return named(o.Labels[discoveryv1.LabelServiceName])
+	case *v1alpha1.AnalysisTemplate:
+		return names(rollout, v1alpha1.TemplateRef{Name: o.Name})
+	case *v1alpha1.ClusterAnalysisTemplate:
+		return names(rollout, v1alpha1.TemplateRef{Name: o.Name, ClusterScope: true})
 	}
 	if o.GetObjectKind().GroupVersionKind().Kind == replicaSetKind.Kind {
 		return strings.HasPrefix(o.GetName(), rollout.Spec.WorkloadRef.Name+"-")
 	}
 	return true
+}
+
+// names tells whether a Rollout asks for an analysis with a template.
+func names(rollout *v1alpha1.Rollout, template v1alpha1.TemplateRef) bool {
+	return slices.ContainsFunc(analysesOf(rollout.Spec), func(a wanted) bool { return slices.Contains(a.ref.Templates, template) })
 }
 
 // wakeReleases enqueues every Rollout whose weight is decided and not live: the mesh's word may concern
