@@ -11,6 +11,7 @@ UNIT    := $$(go list ./... | grep -v /sluice/e2e$$)
 
 include hack/cluster.mk
 include e2e/targets.mk
+include analysis/targets.mk
 
 ##@ Everyday
 

@@ -1,0 +1,123 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// The bars that the judge is held to.
+const (
+	// mostFalse is alpha and two standard errors of a thousand traces.
+	mostFalse = .064
+	// leastPower is asked for in every cell that can show its difference: with D of enough.
+	leastPower = .95
+	enough     = 12
+	// slowest is how many times the ratio test's time ours may need, plus one scrape.
+	slowest = 1.7
+	// leastVerdicts a second on one core.
+	leastVerdicts = 1000
+)
+
+// Bar is one demand.
+type Bar struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Missed are the cells that miss it, and by how much.
+	Missed []string `json:"missed,omitempty"`
+	// Of is how many cells it was asked of.
+	Of int `json:"of"`
+}
+
+func (b Bar) String() string {
+	if b.OK {
+		return fmt.Sprintf("pass  %s (%d cells)", b.Name, b.Of)
+	}
+	return fmt.Sprintf("MISS  %s (%d cells): %s", b.Name, b.Of, strings.Join(b.Missed, "; "))
+}
+
+// ask holds a bar to one cell more.
+func (b *Bar) ask(ok bool, format string, args ...any) {
+	if b.Of++; !ok {
+		b.Missed = append(b.Missed, fmt.Sprintf(format, args...))
+	}
+	b.OK = len(b.Missed) == 0
+}
+
+// quietCell is the one with little traffic that has a bar of its own.
+const quietCell = "quiet-r10"
+
+// Judged works out the figures and bars of rows, and whether all bars are met. Verdicts is how many a
+// second one core gives; 0: not measured.
+func Judged(rows []Row, verdicts float64) (figures []Figure, bars []Bar) {
+	byName := map[string]Row{}
+	for _, row := range rows {
+		byName[row.Name] = row
+	}
+	null := Bar{Name: "false rollbacks in every null at most 6.4 %", OK: true}
+	power := Bar{Name: "power at least 95 % where D >= 12", OK: true}
+	rivals := Bar{Name: "median time to detect there no worse than any rival's that is right in the null", OK: true}
+	bound := Bar{Name: "and at most 1.7 times the ratio test's, plus one scrape", OK: true}
+	worstNull, leastR2, quiet := math.NaN(), math.NaN(), math.NaN()
+	for _, row := range rows {
+		ours := row.of(Ours.Name)
+		switch {
+		case row.Null == "":
+			worstNull = larger(worstNull, ours.RolledBack)
+			null.ask(ours.RolledBack <= mostFalse, "%s %s", row.Name, tenth(ours.RolledBack))
+			continue
+		case row.Name == quietCell:
+			quiet = ours.RolledBack
+		}
+		if row.D < enough {
+			continue
+		}
+		power.ask(ours.RolledBack >= leastPower, "%s %s (D %s, beyond what is tolerated %s)",
+			row.Name, tenth(ours.RolledBack), number(row.D), number(row.Beyond))
+		if row.Ratio >= 2 {
+			leastR2 = -larger(-leastR2, -ours.RolledBack)
+		}
+		mine := infinite(ours.Detect)
+		for _, rival := range []string{Threshold.Name, MannWhitney.Name} {
+			if base, there := byName[row.Null]; !there || base.of(rival).RolledBack > mostFalse {
+				continue
+			}
+			theirs := infinite(row.of(rival).Detect)
+			rivals.ask(mine <= theirs, "%s %s, %s %s", row.Name, took(ours.Detect), rival, took(row.of(rival).Detect))
+		}
+		best := infinite(row.of(Ratio.Name).Detect)
+		bound.ask(mine <= slowest*best+row.Scrape, "%s %s, ratio test %s", row.Name, took(ours.Detect), took(row.of(Ratio.Name).Detect))
+	}
+	low := Bar{Name: "power at least 95 % at 1 rps, 0.5 -> 5 %", OK: true}
+	if !math.IsNaN(quiet) {
+		low.ask(quiet >= leastPower, "%s", tenth(quiet))
+	}
+	fast := Bar{Name: "at least 1,000 verdicts a second on one core", OK: true}
+	fast.ask(verdicts >= leastVerdicts, "%.0f", verdicts)
+	for _, figure := range []Figure{
+		{"null_false_rollback_max", 100 * worstNull, "%", null.OK, "the worst of the nulls, at alpha 5 %"},
+		{"power_min_r2", 100 * leastR2, "%", leastR2 >= leastPower, "the least of the cells with D >= 12 and r >= 2"},
+		{"power_1rps", 100 * quiet, "%", low.OK, "0.5 -> 5 % with r0 = 1, delta = 0, warm-up at the first step only"},
+		{"verdicts_per_core_s", verdicts, "1/s", fast.OK, "50 sources, 5 E-processes each, through the ledger"},
+	} {
+		if !math.IsNaN(figure.Value) { // not asked for, where only some cells were played
+			figures = append(figures, figure)
+		}
+	}
+	return figures, []Bar{null, power, rivals, bound, low, fast}
+}
+
+// larger of two numbers, of which the first may not be there yet.
+func larger(a, b float64) float64 {
+	if math.IsNaN(a) {
+		return b
+	}
+	return max(a, b)
+}
+
+func infinite(time *float64) float64 {
+	if time == nil {
+		return math.Inf(1)
+	}
+	return *time
+}
