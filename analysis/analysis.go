@@ -58,7 +58,8 @@ type Verdict struct {
 	Score *float64
 	// Metrics are the metrics that were compared and have evidence: success rate first.
 	Metrics []MetricVerdict
-	// SafeReached says that the canary is known to be below Comparison.Ceiling in every metric.
+	// SafeReached says that the canary is known to be below Comparison.Ceiling in every metric, by what was
+	// seen at its present weight.
 	SafeReached bool
 	// LowTraffic says that an inconclusive verdict lacks nothing but requests: the evidence is fresh and in
 	// no doubt, and waiting for traffic, or sending some, is all that there is to do.
@@ -81,14 +82,15 @@ type MetricVerdict struct {
 	// Name is SuccessRate or Latency.
 	Name string
 	// Canary and Control are the bad requests of each. For latency they are those of the boundary that
-	// speaks most against the canary.
+	// speaks most against the canary, or of the lowest if none does.
 	Canary, Control Rate
 	// Ratio of the canary's share of bad requests to the control's, weight by weight (Mantel and Haenszel's
 	// estimate). +Inf: the control has none; NaN: neither has.
 	Ratio float64
 	// Low and High are the confidence sequence for the ratio: at any time and however often one looks,
 	// each side is wrong with a chance of at most alpha, both together 2 alpha. High may be +Inf. For
-	// latency Low holds for the worst of the boundaries and High for the one shown.
+	// latency Low holds for the worst of the boundaries and High for the one shown. Both are for a ratio
+	// that is the same at all weights, and have no tolerance or slack in them.
 	Low, High float64
 	// P is the anytime-valid p-value against "not worse than tolerated": 1/E, at most 1.
 	P float64

@@ -35,7 +35,7 @@ func Assess(release Release, settings Settings, evidence Evidence, now time.Time
 	if reason := nonsense(release, settings); reason != "" {
 		return a.say(Inconclusive, reason)
 	}
-	if reason := doubtful(evidence); reason != "" {
+	if reason := doubtful(a.evidence); reason != "" {
 		return a.say(Inconclusive, reason)
 	}
 	a.trials = trialsAt(settings, evidence, a.present.Seen)
@@ -121,10 +121,7 @@ func (a *assessment) metrics() []MetricVerdict {
 	if len(a.compared.metrics) == 0 {
 		return nil
 	}
-	total := 0.0
-	for _, m := range a.compared.metrics {
-		total += m.weight.Weight
-	}
+	total := a.compared.weight()
 	verdicts := make([]MetricVerdict, len(a.compared.metrics))
 	for i, m := range a.compared.metrics {
 		verdicts[i] = MetricVerdict{
@@ -180,8 +177,8 @@ func (a *assessment) catastrophe() string {
 	after := seconds(a.now.Sub(a.Since))
 	if !split(a.Weight) {
 		if p, rate, allowed := a.collapse(); p <= a.compared.GuardAlpha {
-			return fmt.Sprintf("canary errors %s of %d requests at full weight, where %s had too few for more than %s: a catastrophe, %s after %s",
-				share(rate.Share()), rate.Of, a.other(), share(allowed), pValue(p), after)
+			return fmt.Sprintf("canary errors %s of %d requests at full weight, where %s had at most %s before: a catastrophe, %s after %s",
+				share(rate.Share()), rate.Of, a.other(), share(allowed-guardSlack), pValue(p), after)
 		}
 	}
 	if !(a.compared.guarded >= -math.Log(a.compared.GuardAlpha)) {
@@ -249,7 +246,11 @@ func (a *assessment) stands() string {
 	for _, t := range a.trials {
 		clauses = append(clauses, strings.TrimPrefix(t.stands(), "canary "))
 	}
-	if len(clauses) == 0 {
+	switch {
+	case len(clauses) > 0:
+	case a.settings.Compare == nil:
+		return fmt.Sprintf("%d requests answered by the canary", a.present.Seen.Canary.Answered)
+	default:
 		return "no request to the canary has been answered that counts"
 	}
 	return "canary " + strings.Join(clauses, " and ")

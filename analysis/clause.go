@@ -26,35 +26,42 @@ func (a *assessment) clause(m metric) string {
 	case m.reads[m.shown] == failedOrHanging:
 		what = fmt.Sprintf("errors and requests without an answer for %v", a.evidence.Patience)
 	}
-	canary, control := m.canary.Share(), m.control.Share()
-	switch {
-	case m.canary.Bad == 0 && m.control.Bad == 0:
-		return fmt.Sprintf("%s none of %d, as %s", what, m.canary.Of, a.other())
-	case m.canary.Bad == 0:
-		return fmt.Sprintf("%s none of %d against %s", what, m.canary.Of, share(control))
-	case !(m.ratio > 0) || math.IsInf(m.ratio, 1):
-		return fmt.Sprintf("%s %s against none of %d", what, share(canary), m.control.Of)
+	canary, control := share(m.canary.Share()), share(m.control.Share())
+	if m.canary.Bad == 0 {
+		canary += fmt.Sprintf(" (of %d)", m.canary.Of)
 	}
-	return fmt.Sprintf("%s %s against %s: %s times as many", what, share(canary), share(canary/m.ratio), times(m.ratio))
+	if m.control.Bad == 0 {
+		control += fmt.Sprintf(" (of %d)", m.control.Of)
+	}
+	if !(m.ratio > 0) || math.IsInf(m.ratio, 1) {
+		return fmt.Sprintf("%s %s against %s", what, canary, control)
+	}
+	return fmt.Sprintf("%s %s against %s: %s times as many", what, canary, share(m.canary.Share()/m.ratio), times(m.ratio))
 }
 
-// worse says why the comparison fails the canary: by the metrics that are significant by themselves, or by
-// all of them combined.
+// worse says why the comparison fails the canary: by the metrics that are significant by themselves, with
+// their share of the weight, or by all of them combined.
 func (a *assessment) worse() string {
 	var alone, all []string
+	total := a.compared.weight()
 	for _, m := range a.compared.metrics {
 		clause := a.clause(m)
 		all = append(all, clause)
-		if m.logE >= -math.Log(a.compared.Alpha) {
+		if m.logE+math.Log(m.weight.Weight/total) >= -math.Log(a.compared.Alpha) && !(len(alone) > 0 && a.failing(m)) {
 			alone = append(alone, clause)
 		}
 	}
-	p := pValue(math.Exp(-a.compared.logE))
-	after := seconds(a.now.Sub(a.Since))
+	p, after := pValue(math.Exp(-a.compared.logE)), seconds(a.now.Sub(a.Since))
 	if len(alone) == 0 {
-		return fmt.Sprintf("canary %s; combined %s after %s", strings.Join(all, ", and "), p, after)
+		return fmt.Sprintf("canary %s; combined %s after %s", strings.Join(all, " and "), p, after)
 	}
-	return fmt.Sprintf("canary %s, %s after %s", strings.Join(alone, ", and "), p, after)
+	return fmt.Sprintf("canary %s, %s after %s", strings.Join(alone, " and "), p, after)
+}
+
+// failing says whether what is bad by a boundary are mostly failures, so that it says nothing new.
+func (a *assessment) failing(m metric) bool {
+	canary, _ := ratesOf(a.evidence, failed)
+	return 2*canary.Bad > m.canary.Bad
 }
 
 // onePod warns that a single pod may be an odd one.

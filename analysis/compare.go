@@ -22,7 +22,8 @@ type comparison struct {
 	// metrics have evidence; logE is that of all of them together, 0 without any.
 	metrics []metric
 	logE    float64
-	// safe says that all metrics are known to be below the ceiling.
+	// safe says that all metrics are known to be below the ceiling by what was seen at the present weight
+	// alone: what was clean at lower weights says little about the load at this one.
 	safe bool
 }
 
@@ -35,8 +36,8 @@ type metric struct {
 	strata [][]stats.Stratum
 	logs   []float64
 	logE   float64
-	// shown is the read, by its index in reads, that speaks most against the canary; boundary is its
-	// boundary, or 0. canary and control are its rates, ratio and limits those between them.
+	// shown is the read, by its index in reads, that speaks most against the canary, or the first if none
+	// does; boundary is its boundary, or 0. canary and control are its rates, ratio and limits those between them.
 	shown            int
 	boundary         time.Duration
 	canary, control  Rate
@@ -53,8 +54,8 @@ func compare(release Release, settings Comparison, evidence Evidence) comparison
 	success := readsOfSuccess(evidence)
 	c.guarded = c.guard(release, evidence, success)
 
-	starts := startsOf(release, evidence)
-	c.safe = true
+	starts, present := startsOf(release, evidence), stratumOf(release.Weight, evidence)
+	c.safe = present >= 0
 	var logs, weights []float64
 	for _, m := range []metric{
 		{name: SuccessRate, weight: c.Success, reads: success},
@@ -63,13 +64,12 @@ func compare(release Release, settings Comparison, evidence Evidence) comparison
 		if m.weight.Weight <= 0 || len(m.reads) == 0 {
 			continue
 		}
-		m.count(release, evidence)
-		if m.canary.Of == 0 || m.control.Of == 0 {
+		if !m.count(release, evidence) {
 			continue
 		}
 		m.test(c, starts)
-		m.estimate(c, evidence, starts)
-		c.safe = c.safe && m.safe(c)
+		m.estimate(c, evidence)
+		c.safe = c.safe && m.safe(c, present)
 		logs, weights = append(logs, m.logE), append(weights, m.weight.Weight)
 		c.metrics = append(c.metrics, m)
 	}
@@ -79,6 +79,15 @@ func compare(release Release, settings Comparison, evidence Evidence) comparison
 	}
 	c.logE = stats.MeanLogE(logs, weights)
 	return c
+}
+
+// weight is that of all metrics that have evidence.
+func (c comparison) weight() float64 {
+	total := 0.0
+	for _, m := range c.metrics {
+		total += m.weight.Weight
+	}
+	return total
 }
 
 // readsOfSuccess are both ways to read requests that hang. They may be bad or simply long, as with streams;
@@ -110,15 +119,28 @@ func startsOf(release Release, evidence Evidence) []int {
 			first = false
 			continue
 		}
-		start := 0
-		for _, s := range evidence.Strata {
-			if split(s.Weight) && s.Weight < weight {
-				start++
-			}
-		}
-		starts = append(starts, start)
+		starts = append(starts, below(weight, evidence))
 	}
 	return starts
+}
+
+// below is how many of the strata that split requests have a lower weight.
+func below(weight uint32, evidence Evidence) int {
+	count := 0
+	for _, s := range evidence.Strata {
+		if split(s.Weight) && s.Weight < weight {
+			count++
+		}
+	}
+	return count
+}
+
+// stratumOf is the index of a weight among the strata that split requests; negative if it is not there.
+func stratumOf(weight uint32, evidence Evidence) int {
+	if !split(weight) || !slices.ContainsFunc(evidence.Strata, func(s Stratum) bool { return s.Weight == weight }) {
+		return -1
+	}
+	return below(weight, evidence)
 }
 
 // guard is ln E of the guard over all that was seen, warm-ups included; 0 while there is nothing to compare
@@ -143,10 +165,10 @@ func (c comparison) guard(release Release, evidence Evidence, reads []read) floa
 	return stats.MeanLogE(logs, weights)
 }
 
-// count makes the strata of each read, and the rates of the first.
-func (m *metric) count(release Release, evidence Evidence) {
+// count makes the strata of each read, and says whether both canary and control have requests in any.
+func (m *metric) count(release Release, evidence Evidence) bool {
 	m.strata, m.logs = make([][]stats.Stratum, len(m.reads)), make([]float64, len(m.reads))
-	room := make([]stats.Stratum, 0, len(m.reads)*len(evidence.Strata))
+	room, some := make([]stats.Stratum, 0, len(m.reads)*len(evidence.Strata)), false
 	for i, as := range m.reads {
 		begin := len(room)
 		for _, s := range evidence.Strata {
@@ -155,8 +177,10 @@ func (m *metric) count(release Release, evidence Evidence) {
 			}
 		}
 		m.strata[i] = room[begin:len(room):len(room)]
+		canary, control := ratesOf(evidence, as)
+		some = some || canary.Of > 0 && control.Of > 0
 	}
-	m.canary, m.control = ratesOf(evidence, m.reads[0])
+	return some
 }
 
 // ratesOf adds up what was tested.
@@ -172,10 +196,11 @@ func ratesOf(evidence Evidence, as read) (canary, control Rate) {
 
 // test runs harm's test on each read.
 func (m *metric) test(c comparison, starts []int) {
+	against := 0.0
 	for i, strata := range m.strata {
 		m.logs[i] = c.harm.LogEFrom(strata, starts)
-		if m.logs[i] > m.logs[m.shown] {
-			m.shown = i
+		if m.logs[i] > against {
+			m.shown, against = i, m.logs[i]
 		}
 	}
 	m.logE = mean(m.logs)
@@ -194,12 +219,12 @@ func mean(logs []float64) float64 {
 	return stats.MeanLogE(logs, weights)
 }
 
-// safe says whether every read's E against "at the ceiling or above" is large enough: to be safe in all, no
-// correction for their number is needed.
-func (m *metric) safe(c comparison) bool {
+// safe says whether every read's E against "at the ceiling or above" is large enough in one stratum: to be
+// safe in all, no correction for their number is needed.
+func (m *metric) safe(c comparison, stratum int) bool {
 	test := stats.Test{Grid: stats.SafeGrid(), Ratio: c.Ceiling, Slack: c.SafeSlack, Dispersion: c.Dispersion}
 	for _, strata := range m.strata {
-		if !(test.LogE(strata) >= -math.Log(c.Beta)) {
+		if !(test.LogE(strata[stratum:stratum+1]) >= -math.Log(c.Beta)) {
 			return false
 		}
 	}
@@ -207,8 +232,9 @@ func (m *metric) safe(c comparison) bool {
 }
 
 // estimate sets the rates that are shown, their ratio and its confidence sequence: from below it inverts the
-// test of all reads, from above that of the one shown, with its share of the error.
-func (m *metric) estimate(c comparison, evidence Evidence, starts []int) {
+// test of all reads, from above that of the one shown, with its share of the error. A ratio that is not the
+// same at all weights is beyond both tests; then the limits are widened to hold the estimate.
+func (m *metric) estimate(c comparison, evidence Evidence) {
 	shown := m.reads[m.shown]
 	if shown >= 0 {
 		m.boundary = evidence.Boundaries[shown]
@@ -222,7 +248,7 @@ func (m *metric) estimate(c comparison, evidence Evidence, starts []int) {
 		func(ratio float64) float64 {
 			harm.Ratio = ratio
 			for i, strata := range m.strata {
-				logs[i] = harm.LogEFrom(strata, starts)
+				logs[i] = harm.LogE(strata)
 			}
 			return mean(logs)
 		},
@@ -230,6 +256,9 @@ func (m *metric) estimate(c comparison, evidence Evidence, starts []int) {
 			safe.Ratio = ratio
 			return safe.LogE(m.strata[m.shown]) - several
 		})
+	if !math.IsNaN(m.ratio) {
+		m.low, m.high = min(m.low, m.ratio), max(m.high, m.ratio)
+	}
 }
 
 // ratioOf is Mantel and Haenszel's estimate of the ratio of bad requests (J. Natl Cancer Inst. 22, 1959): the

@@ -16,7 +16,7 @@ const longest = 7 * 24 * time.Hour
 // and how long that takes from the beginning of such a harm: a doubling, and if that takes more than an hour
 // what is seen sooner. Empty where that cannot be told.
 func (a *assessment) detectable() string {
-	if a.settings.Compare == nil || !split(a.Weight) || len(a.compared.metrics) == 0 {
+	if !split(a.Weight) || len(a.compared.metrics) == 0 || a.compared.metrics[0].name != SuccessRate {
 		return ""
 	}
 	seen := a.present.Seen
@@ -81,14 +81,7 @@ func harms(base float64) []harm {
 
 // wait is how long the test of errors is expected to take alone, beginning with the present step.
 func (a *assessment) wait(traffic stats.Traffic) time.Duration {
-	total, weight := 0.0, 0.0
-	for _, m := range a.compared.metrics {
-		total += m.weight.Weight
-		if m.name == SuccessRate {
-			weight = m.weight.Weight
-		}
-	}
-	part := weight / total
+	part := a.compared.metrics[0].weight.Weight / a.compared.weight()
 	if starts := len(startsOf(a.Release, a.evidence)); starts > 0 {
 		part /= 2 // the part of E that counts from the first step on
 	}

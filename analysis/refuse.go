@@ -53,7 +53,7 @@ func (c Comparison) nonsense() string {
 	return ""
 }
 
-// doubtful says why the evidence cannot be trusted.
+// doubtful says why the evidence, its strata sorted, cannot be trusted.
 func doubtful(evidence Evidence) string {
 	const cannot = "the counts cannot be trusted: "
 	switch {
@@ -62,7 +62,10 @@ func doubtful(evidence Evidence) string {
 	case !slices.IsSorted(evidence.Boundaries):
 		return cannot + "the boundaries are out of order"
 	}
-	for _, s := range evidence.Strata {
+	for i, s := range evidence.Strata {
+		if i > 0 && s.Weight == evidence.Strata[i-1].Weight {
+			return cannot + fmt.Sprintf("the weight of %d %% is there twice", s.Weight)
+		}
 		for _, r := range []Requests{s.Seen.Canary, s.Seen.Control, s.Tested.Canary, s.Tested.Control} {
 			if problem := r.doubtful(evidence.Boundaries); problem != "" {
 				return cannot + problem

@@ -121,8 +121,8 @@ func (s Stratum) valid() bool {
 func (s Stratum) odds(ratio float64) float64 { return 1 - s.Share + s.Share*ratio }
 
 // MeanLogE is the logarithm of the weighted mean of some E, given their logarithms: again an E-process of
-// what they have in common. It may be large without any single one being so. Weights are relative to their
-// sum; those of zero are left out. NaN if there is no weight, or one is negative or not finite.
+// what they have in common. It may reach a limit without any E doing so by its weight alone. Weights are
+// relative to their sum; those of zero are left out. NaN if there is no weight, or one is negative or not finite.
 func MeanLogE(logs, weights []float64) float64 {
 	if len(logs) != len(weights) {
 		return math.NaN()
