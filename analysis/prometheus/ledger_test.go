@@ -16,15 +16,46 @@ import (
 
 var (
 	since   = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	subject = analysis.Subject{
-		Namespace: "shop", Service: "cart", Stable: "old", Canary: "new", Weight: 10, Since: since, Slow: 250 * time.Millisecond,
-	}
+	release = analysis.Release{Namespace: "shop", Service: "cart", Stable: "old", Canary: "new", Weight: 10, Since: since}
+	quarter = scale{bounds: []bound{{.25, []string{"0.25"}}}}
 )
+
+// tally is what the tests compare: at weight 10, with one bound.
+type tally struct{ Started, Answered, Failed, Slow, Cancelled, Unfinished, Overdue uint64 }
+
+func tallyFrom(r analysis.Requests) tally {
+	t := tally{Started: r.Started, Answered: r.Answered, Failed: r.Failed, Cancelled: r.Cancelled, Unfinished: r.Unfinished}
+	if len(r.Slow) > 0 {
+		t.Slow, t.Overdue = r.Slow[0], r.Overdue[0]
+	}
+	return t
+}
+
+// feed adds a matrix to a ledger.
+func feed(l *ledger, d *decoder, matrix model.Matrix) error {
+	a := &answer{}
+	if err := d.encode(a, matrix); err != nil {
+		return err
+	}
+	return l.add(a)
+}
+
+// at is what was seen at a weight.
+func at(e analysis.Evidence, weight uint32) analysis.Stratum {
+	for _, s := range e.Strata {
+		if s.Weight == weight {
+			return s
+		}
+	}
+	return analysis.Stratum{}
+}
 
 // line makes a stream: labels as "name=value name=value", then a value for every second from `first`
 // seconds after since on; NaN stands for a scrape without the series.
 func line(labels string, first int, values ...float64) *model.SampleStream {
-	s := &model.SampleStream{Metric: model.Metric{"reporter": "source", "instance": "10.0.0.1:15020"}}
+	s := &model.SampleStream{Metric: model.Metric{
+		"reporter": "source", "namespace": "shop", "service": "cart", "weight": "10", "instance": "10.0.0.1:15020",
+	}}
 	for _, pair := range strings.Fields(labels) {
 		name, value, _ := strings.Cut(pair, "=")
 		if name == "is" {
@@ -44,7 +75,6 @@ func line(labels string, first int, values ...float64) *model.SampleStream {
 
 func TestLedger(t *testing.T) {
 	none := math.NaN()
-	type tally = analysis.Tally
 	tests := map[string]struct {
 		matrix         model.Matrix
 		canary, stable tally
@@ -136,6 +166,7 @@ func TestLedger(t *testing.T) {
 				line("is=total revision=new code=200", 0, 0, 0, 0, 0),
 				line("is=started revision=old", 0, 0, 180, 360, 540),
 				line("is=total revision=old code=200", 0, 0, 176, 356, 537),
+				line("is=bucket revision=new code=2xx le=0.25", 0, 0, 0, 0, 0), line("is=bucket revision=new code=2xx le=+Inf", 0, 0, 0, 0, 0),
 			},
 			canary: tally{Started: 60, Unfinished: 60, Overdue: 40},
 			stable: tally{Started: 540, Answered: 537, Unfinished: 3},
@@ -144,6 +175,8 @@ func TestLedger(t *testing.T) {
 			matrix: model.Matrix{
 				line("is=started revision=new", 0, 0, 20),
 				line("is=started revision=new instance=b", 0, 0, 1, 2, 3, 4, 5, 6),
+				line("is=bucket revision=new code=2xx le=0.25", 0, 0, 0), line("is=bucket revision=new code=2xx le=+Inf", 0, 0, 0),
+				line("is=bucket revision=new code=2xx le=0.25 instance=b", 0, 0, 0, 0, 0, 0, 0, 0), line("is=bucket revision=new code=2xx le=+Inf instance=b", 0, 0, 0, 0, 0, 0, 0, 0),
 			},
 			canary: tally{Started: 26, Unfinished: 6, Overdue: 5},
 		},
@@ -171,6 +204,8 @@ func TestLedger(t *testing.T) {
 			matrix: model.Matrix{
 				line("is=started revision=new pod=load-0 source_namespace=a", 0, 0, 10, 20),
 				line("is=started revision=new pod=load-0 source_namespace=b instance=c", 0, 0, 1, 2),
+				line("is=bucket revision=new code=2xx le=0.25 pod=load-0 source_namespace=a", 0, 0, 0, 0), line("is=bucket revision=new code=2xx le=+Inf pod=load-0 source_namespace=a", 0, 0, 0, 0),
+				line("is=bucket revision=new code=2xx le=0.25 pod=load-0 source_namespace=b instance=c", 0, 0, 0, 0), line("is=bucket revision=new code=2xx le=+Inf pod=load-0 source_namespace=b instance=c", 0, 0, 0, 0),
 			},
 			canary: tally{Started: 22, Unfinished: 22, Overdue: 11},
 		},
@@ -192,13 +227,19 @@ func TestLedger(t *testing.T) {
 			matrix: model.Matrix{
 				line("is=started revision=new pod=p", 0, 0, 10, 20),
 				line("is=started revision=new pod=p instance=p:15020", 4, 0, 5, 6),
+				line("is=bucket revision=new code=2xx le=0.25 pod=p", 0, 0, 0, 0), line("is=bucket revision=new code=2xx le=+Inf pod=p", 0, 0, 0, 0),
+				line("is=bucket revision=new code=2xx le=0.25 pod=p instance=p:15020", 0, none, none, none, none, 0, 0, 0), line("is=bucket revision=new code=2xx le=+Inf pod=p instance=p:15020", 0, none, none, none, none, 0, 0, 0),
 			},
 			canary: tally{Started: 26, Unfinished: 6, Overdue: 5}, dropped: 1,
 		},
 		"not a number":       {matrix: model.Matrix{{Metric: line("is=started revision=new", 0).Metric, Values: []model.SamplePair{{Timestamp: 1, Value: model.SampleValue(math.NaN())}}}}, doubt: "a counter of 10.0.0.1:15020 has the value NaN"},
 		"negative":           {matrix: model.Matrix{line("is=started revision=new", 0, -1)}, doubt: "a counter of 10.0.0.1:15020 has the value -1"},
 		"infinite":           {matrix: model.Matrix{line("is=started revision=new", 0, math.Inf(1))}, doubt: "a counter of 10.0.0.1:15020 has the value +Inf"},
-		"a foreign revision": {matrix: model.Matrix{line("is=started revision=other", 0, 1)}, doubt: `a series of revision "other" was not asked for`},
+		"a foreign revision": {matrix: model.Matrix{line("is=started revision=other", 0, 1)}},
+		"a foreign service":  {matrix: model.Matrix{line("is=started revision=new service=other", 0, 1)}},
+		"a foreign report":   {matrix: model.Matrix{line("is=started revision=new reporter=destination", 0, 1)}},
+		"no weight":          {matrix: model.Matrix{line("is=started revision=new weight=", 0, 1), line("is=started revision=new weight=0", 0, 1)}},
+		"a strange weight":   {matrix: model.Matrix{line("is=started revision=new weight=101", 0, 1)}, doubt: `weight "101" is no percentage`},
 		"a foreign name":     {matrix: model.Matrix{line("__name__=up revision=new", 0, 1)}, doubt: `a series "up" was not asked for`},
 		"a strange code":     {matrix: model.Matrix{line("is=total revision=new code=2xx", 0, 1)}, doubt: `code "2xx" is no number`},
 		"a strange class":    {matrix: model.Matrix{line("is=bucket revision=new code=200 le=+Inf", 0, 1)}, doubt: `durations have the code "200", which is no class`},
@@ -212,8 +253,9 @@ func TestLedger(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			whole := newLedger(subject, 250*time.Millisecond, 0)
-			err := whole.add(test.matrix)
+			decoder := newDecoder()
+			whole := newLedger(release, quarter, 0)
+			err := feed(whole, decoder, test.matrix)
 			if test.doubt != "" {
 				var doubt doubtError
 				if !errors.As(err, &doubt) || doubt.Error() != test.doubt {
@@ -224,24 +266,28 @@ func TestLedger(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := whole.counts()
-			if diff := cmp.Diff(test.canary, got.Canary); diff != "" {
+			got := whole.evidence()
+			seen := at(got, 10).Seen
+			if diff := cmp.Diff(test.canary, tallyFrom(seen.Canary)); diff != "" {
 				t.Errorf("canary (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(test.stable, got.Stable); diff != "" {
+			if diff := cmp.Diff(test.stable, tallyFrom(seen.Control)); diff != "" {
 				t.Errorf("stable (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(seen, at(got, 10).Tested); diff != "" {
+				t.Errorf("without a warm-up, what is tested is not what is seen:\n%s", diff)
 			}
 			if got.Dropped != test.dropped {
 				t.Errorf("%d dropped, want %d", got.Dropped, test.dropped)
 			}
 			// Read second by second, with overlap, it must come to the same.
-			pieces := newLedger(subject, 250*time.Millisecond, 0)
+			pieces := newLedger(release, quarter, 0)
 			for second := -2; second < 10; second++ {
-				if err := pieces.add(between(test.matrix, second-3, second)); err != nil {
+				if err := feed(pieces, decoder, between(test.matrix, second-3, second)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if diff := cmp.Diff(got, pieces.counts()); diff != "" {
+			if diff := cmp.Diff(got, pieces.evidence()); diff != "" {
 				t.Errorf("in pieces (-whole +pieces):\n%s", diff)
 			}
 		})
@@ -266,31 +312,31 @@ func between(matrix model.Matrix, from, to int) model.Matrix {
 }
 
 func TestAnErrorChangesNothing(t *testing.T) {
-	l := newLedger(subject, 0, 0)
-	if err := l.add(model.Matrix{line("is=started revision=new", 0, 0, 10)}); err != nil {
+	l, d := newLedger(release, scale{}, 0), newDecoder()
+	if err := feed(l, d, model.Matrix{line("is=started revision=new", 0, 0, 10)}); err != nil {
 		t.Fatal(err)
 	}
-	before := l.counts()
-	if err := l.add(model.Matrix{line("is=started revision=new", 2, 20, 30), line("is=started revision=old", 2, 1, -1)}); err == nil {
+	before := l.evidence()
+	if err := feed(l, d, model.Matrix{line("is=started revision=new", 2, 20, 30), line("is=started revision=old", 2, 1, -1)}); err == nil {
 		t.Fatal("no error")
 	}
-	if diff := cmp.Diff(before, l.counts()); diff != "" {
+	if diff := cmp.Diff(before, l.evidence()); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestFreshnessAndInterval(t *testing.T) {
-	l := newLedger(subject, 0, 0)
-	if got := l.counts(); !got.Newest.IsZero() || got.Interval != 0 {
+	l := newLedger(release, scale{}, 0)
+	if got := l.evidence(); !got.Newest.IsZero() || got.Interval != 0 {
 		t.Errorf("an empty ledger has newest %v, interval %v", got.Newest, got.Interval)
 	}
-	if err := l.add(model.Matrix{
+	if err := feed(l, newDecoder(), model.Matrix{
 		line("is=started revision=new", 0, 0, 1, 2, 3, 4, 5, 6, 7),
 		line("is=started revision=new instance=gone", 0, 0, 1),
 	}); err != nil {
 		t.Fatal(err)
 	}
-	got := l.counts()
+	got := l.evidence()
 	if !got.Newest.Equal(since.Add(7*time.Second)) || got.Interval != time.Second || got.Sources != 2 {
 		t.Errorf("newest %v, interval %v, %d sources", got.Newest, got.Interval, got.Sources)
 	}
@@ -302,28 +348,35 @@ func TestFreshnessAndInterval(t *testing.T) {
 	}
 }
 
-func TestPickBound(t *testing.T) {
-	values := model.LabelValues{"+Inf", "0.1", "0.25", "0.3", "1", "1.0", "NaN", "many", "-1"}
-	for slow, want := range map[time.Duration]bound{
-		250 * time.Millisecond:  {250 * time.Millisecond, []string{"0.25"}},
-		251 * time.Millisecond:  {300 * time.Millisecond, []string{"0.3"}},
-		time.Millisecond:        {100 * time.Millisecond, []string{"0.1"}},
-		time.Second:             {time.Second, []string{"1", "1.0"}},
-		1001 * time.Millisecond: {},
+func TestPick(t *testing.T) {
+	there := parseBounds(model.LabelValues{"+Inf", "0.1", "0.25", "0.3", "1", "1.0", "NaN", "many", "-1"})
+	for asked, want := range map[time.Duration][]bound{
+		250 * time.Millisecond:   {{.25, []string{"0.25"}}},
+		251 * time.Millisecond:   {{.3, []string{"0.3"}}},
+		250*time.Millisecond + 1: {{.3, []string{"0.3"}}},
+		time.Millisecond:         {{.1, []string{"0.1"}}},
+		time.Second:              {{1, []string{"1", "1.0"}}},
+		1001 * time.Millisecond:  nil,
 	} {
-		if diff := cmp.Diff(want, pickBound(values, slow), cmp.AllowUnexported(bound{})); diff != "" {
-			t.Errorf("%v (-want +got):\n%s", slow, diff)
+		if diff := cmp.Diff(want, pick(there, []time.Duration{asked}), cmp.AllowUnexported(bound{})); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", asked, diff)
 		}
+	}
+	several := pick(there, []time.Duration{time.Second, 20 * time.Millisecond, 30 * time.Millisecond, time.Hour, 240 * time.Millisecond})
+	if got := (scale{bounds: several}).labels(); !slices.Equal(got, []string{"0.1", "0.25", "1", "1.0"}) {
+		t.Errorf("picked %v", got)
 	}
 }
 
 func TestSelectors(t *testing.T) {
-	odd := subject
-	odd.Service = `a"b\`
-	odd.Canary = "n.w|x"
-	got := selectSeries(odd, bound{250 * time.Millisecond, []string{"0.25"}})
-	want := `{__name__=~"sluice_requests_started_total|sluice_requests_total|sluice_request_duration_seconds_bucket",reporter="source",namespace="shop",service="a\"b\\",weight="10",revision=~"n\\.w\\|x|old",le=~"|0\\.25|\\+Inf"}`
-	if got != want {
+	one := selection{namespaces: []string{"shop"}, services: []string{`a"b\`}, revisions: []string{"n.w|x", "old"}, bounds: []string{"0.25"}}
+	want := `{__name__=~"sluice_requests_started_total|sluice_requests_total|sluice_request_duration_seconds_bucket",reporter="source",namespace="shop",service="a\"b\\",weight!~"0?",revision=~"n\\.w\\|x|old",le=~"|0\\.25|\\+Inf",code!~"5xx|none"}`
+	if got := one.selector(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	two := selection{namespaces: []string{"a", "b"}, services: []string{"c", "d"}, revisions: []string{"x"}, native: true}
+	want = `{__name__=~"sluice_requests_started_total|sluice_requests_total|sluice_request_duration_seconds",reporter="source",namespace=~"a|b",service=~"c|d",weight!~"0?",revision=~"x",le=~"",code!~"5xx|none"}`
+	if got := two.selector(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -31,7 +31,7 @@ var (
 func matrix(series map[string][]string) string {
 	var streams []string
 	for labels, values := range series {
-		metric := map[string]string{"reporter": "source", "instance": "10.0.0.1:15020"}
+		metric := map[string]string{"reporter": "source", "namespace": "shop", "service": "cart", "weight": "10", "instance": "10.0.0.1:15020"}
 		for _, pair := range strings.Fields(labels) {
 			name, value, _ := strings.Cut(pair, "=")
 			metric[name] = value

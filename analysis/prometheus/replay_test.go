@@ -90,7 +90,7 @@ func (r *replay) RoundTrip(request *http.Request) (*http.Response, error) {
 		var streams []string
 		for labels, samples := range r.series {
 			if first < len(samples) {
-				streams = append(streams, `{"metric":{"instance":"a",`+labels+`},"values":[`+strings.Join(samples[first:], ",")+`]}`)
+				streams = append(streams, `{"metric":{"instance":"a","reporter":"source","namespace":"shop","service":"cart","weight":"10",`+labels+`},"values":[`+strings.Join(samples[first:], ",")+`]}`)
 			}
 		}
 		body = answer(`{"resultType":"matrix","result":[` + strings.Join(streams, ",") + `]}`)

@@ -7,102 +7,27 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
-
-	"github.com/prometheus/common/model"
-
-	"github.com/sluice-mesh/sluice/analysis"
 )
 
 // The names of the proxies' series.
 const (
-	startedName = "sluice_requests_started_total"
-	totalName   = "sluice_requests_total"
-	bucketName  = "sluice_request_duration_seconds_bucket"
-)
-
-// bound is an upper bound of a bucket: its value, and the values of the label le that mean it.
-type bound struct {
-	at     time.Duration
-	labels []string
-}
-
-// pickBound picks the lowest bound at or above slow; the zero bound where there is none.
-func pickBound(values model.LabelValues, slow time.Duration) bound {
-	picked, least := bound{}, math.Inf(1)
-	for _, value := range values {
-		upper, err := strconv.ParseFloat(string(value), 64)
-		// Bounds are written in decimal seconds: a nanosecond more or less is the arithmetic's.
-		if err != nil || math.IsInf(upper, 0) || math.IsNaN(upper) || upper > 1e6 || upper < slow.Seconds()-1e-9 || upper > least {
-			continue
-		}
-		if upper < least {
-			picked, least = bound{at: max(time.Duration(math.Round(upper*1e9)), slow)}, upper
-		}
-		picked.labels = append(picked.labels, string(value))
-	}
-	return picked
-}
-
-// selectSeries selects what is counted for a subject.
-func selectSeries(subject analysis.Subject, b bound) string {
-	names, bounds := []string{startedName, totalName}, []string{""}
-	if b.at > 0 {
-		names, bounds = append(names, bucketName), append(append(bounds, b.labels...), "+Inf")
-	}
-	return fmt.Sprintf(`{__name__=~%s,reporter="source",namespace=%s,service=%s,weight="%d",revision=~%s,le=~%s}`,
-		anyOf(names...), strconv.Quote(subject.Namespace), strconv.Quote(subject.Service), subject.Weight,
-		anyOf(subject.Canary, subject.Stable), anyOf(bounds...))
-}
-
-// selectBounds selects the service's buckets, at any weight, since those of this weight may not be there yet.
-func selectBounds(subject analysis.Subject) string {
-	return fmt.Sprintf(`%s{reporter="source",namespace=%s,service=%s}`,
-		bucketName, strconv.Quote(subject.Namespace), strconv.Quote(subject.Service))
-}
-
-// selectDown selects the sources that cannot be scraped.
-func selectDown(instances []string) string {
-	return fmt.Sprintf(`up{instance=~%s} == 0`, anyOf(instances...))
-}
-
-// anyOf is a quoted pattern that matches exactly the given values.
-func anyOf(values ...string) string {
-	patterns := make([]string, len(values))
-	for i, value := range values {
-		patterns[i] = regexp.QuoteMeta(value)
-	}
-	return strconv.Quote(strings.Join(patterns, "|"))
-}
-
-// revision is an index into what is kept for both.
-type revision uint8
-
-const (
-	canary revision = iota
-	stable
+	startedName  = "sluice_requests_started_total"
+	totalName    = "sluice_requests_total"
+	durationName = "sluice_request_duration_seconds" // as a native histogram
+	bucketName   = durationName + "_bucket"
 )
 
 // kind is what a series counts.
 type kind uint8
 
 const (
-	started kind = iota // requests that began
+	nothing kind = iota // that a release is judged by
+	started             // requests that began
 	ended               // requests that ended, with code
 	all                 // durations, all of them, with the code's class
-	quick               // durations up to the bound
+	quick               // durations up to a bound
+	native              // durations, in a native histogram
 )
-
-// series identifies a series within its source.
-type series struct {
-	revision revision
-	kind     kind
-	outcome  outcome
-	// stays says that the end of a request is not its answer: a connection of protocol tcp.
-	stays bool
-	// rest are all other labels of the proxy's.
-	rest string
-}
 
 // outcome is how a request ended.
 type outcome uint8
@@ -114,49 +39,96 @@ const (
 	refused           // with a code of the class 4xx: durations of cancelled requests are among them
 )
 
-// parse reads what a metric is: the source it was scraped from, the address of that, and the series.
-func parse(metric model.Metric, subject analysis.Subject) (source, instance string, s series, err error) {
-	get := func(name model.LabelName) string { return string(metric[name]) }
-	switch get("revision") {
-	case subject.Canary:
-		s.revision = canary
-	case subject.Stable:
-		s.revision = stable
-	default:
-		return "", "", series{}, doubtf("a series of revision %q was not asked for", get("revision"))
+// metric is what a series is, by its labels. But for what the decoder keeps, it does not change.
+type metric struct {
+	text string // the labels as the server writes them
+
+	service  *service
+	revision string
+	weight   uint32 // in percent
+	// source is the proxy it was scraped from, and instance the address of that.
+	source, instance string
+	kind             kind
+	outcome          outcome
+	// stays says that the end of a request is not its answer: a connection of protocol tcp.
+	stays bool
+	// bound is the bucket's upper bound in seconds, of kind quick.
+	bound float64
+	// rest are all other labels of the proxy's.
+	rest string
+	// doubt says why a series that should count cannot. Empty: it can.
+	doubt string
+
+	// Of the decoder: the series that came next, and when this one was met, in seconds.
+	next *metric
+	used int64
+}
+
+// newMetric reads labels. Series that no release is judged by are of kind nothing: without a weight above
+// zero, or that somebody else than the source reports.
+func newMetric(labels map[string]string) *metric {
+	m := &metric{revision: labels["revision"], stays: labels["protocol"] == "tcp"}
+	doubt := func(format string, args ...any) *metric {
+		m.doubt = fmt.Sprintf(format, args...)
+		return m
 	}
-	code, status := get("code"), get("grpc_status")
-	switch name := get(model.MetricNameLabel); name {
+	weight := labels["weight"]
+	if weight == "" || weight == "0" || labels["reporter"] != "source" {
+		return m
+	}
+	percent, err := strconv.ParseUint(weight, 10, 32)
+	if err != nil || percent == 0 || percent > 100 {
+		return doubt("weight %q is no percentage", short(weight))
+	}
+	m.weight = uint32(percent)
+	code, status := labels["code"], labels["grpc_status"]
+	switch name := labels["__name__"]; name {
 	case startedName:
-		s.kind = started
+		m.kind = started
 	case totalName:
-		s.kind = ended
-		if s.outcome, err = outcomeOf(code, status); err != nil {
-			return "", "", series{}, err
+		m.kind = ended
+		m.outcome, err = outcomeOf(code, status)
+	case durationName, bucketName:
+		if m.outcome, err = outcomeOfClass(code); err != nil {
+			break
 		}
-	case bucketName:
-		if s.kind = quick; get("le") == "+Inf" {
-			s.kind = all
+		if m.outcome == failed {
+			return m // however long it took
 		}
-		if s.outcome, err = outcomeOfClass(code); err != nil {
-			return "", "", series{}, err
+		m.kind = native
+		if name == bucketName {
+			m.kind, m.bound, err = bucketOf(labels["le"])
 		}
 	default:
-		return "", "", series{}, doubtf("a series %q was not asked for", name)
+		return doubt("a series %q was not asked for", short(name))
 	}
-	s.stays = get("protocol") == "tcp"
-	s.rest = strings.Join([]string{get("source"), get("source_namespace"), get("protocol"), code, status}, "\xff")
+	if err != nil {
+		return doubt("%v", err)
+	}
+	m.rest = strings.Join([]string{labels["source"], labels["source_namespace"], labels["protocol"], code, status}, "\xff")
 	// A pod has one proxy, wherever it is scraped from; its name is unique in its namespace only.
-	instance = get("instance")
-	switch pod := get("pod"); {
+	m.instance = labels["instance"]
+	switch pod := labels["pod"]; {
 	case pod != "":
-		source = get("source_namespace") + "/" + pod
-	case instance != "":
-		source = instance
+		m.source = labels["source_namespace"] + "/" + pod
+	case m.instance != "":
+		m.source = m.instance
 	default:
-		return "", "", series{}, doubtf("a series does not say which source it comes from, by pod or instance")
+		return doubt("a series does not say which source it comes from, by pod or instance")
 	}
-	return source, instance, s, nil
+	return m
+}
+
+// bucketOf says what a bucket of a classic histogram counts.
+func bucketOf(le string) (kind, float64, error) {
+	bound, err := strconv.ParseFloat(le, 64)
+	switch {
+	case err != nil || math.IsNaN(bound):
+		return nothing, 0, doubtf("durations have the bound %q, which is no number", short(le))
+	case math.IsInf(bound, 1):
+		return all, 0, nil
+	}
+	return quick, bound, nil
 }
 
 // blame are the gRPC statuses that the server is to blame for, by number and by name: those of the
@@ -172,7 +144,7 @@ func outcomeOf(code, status string) (outcome, error) {
 	status = strings.ToLower(strings.ReplaceAll(status, "_", ""))
 	switch {
 	case err != nil || number < 0:
-		return 0, doubtf("code %q is no number", code)
+		return 0, doubtf("code %q is no number", short(code))
 	case number == 0 || number >= 500 || slices.Contains(blame, status):
 		return failed, nil
 	case number == 499 || status == "1" || status == "canceled" || status == "cancelled":
@@ -191,7 +163,7 @@ func outcomeOfClass(class string) (outcome, error) {
 	case "5xx", "none":
 		return failed, nil
 	}
-	return 0, doubtf("durations have the code %q, which is no class", class)
+	return 0, doubtf("durations have the code %q, which is no class", short(class))
 }
 
 // doubtError says why samples cannot be trusted.
@@ -200,3 +172,52 @@ type doubtError string
 func (d doubtError) Error() string { return string(d) }
 
 func doubtf(format string, args ...any) error { return doubtError(fmt.Sprintf(format, args...)) }
+
+// selection is what one query asks for: releases, by the labels of their series, and their bounds.
+type selection struct {
+	namespaces, services, revisions []string
+	// native asks for native histograms, else for the buckets with these values of the label le. Without
+	// bounds no durations are asked for.
+	native bool
+	bounds []string
+}
+
+// selector selects the series of all releases in the selection, at all weights.
+func (s *selection) selector() string {
+	names, bounds := []string{startedName, totalName}, []string{""}
+	switch {
+	case s.native:
+		names = append(names, durationName)
+	case len(s.bounds) > 0:
+		names, bounds = append(names, bucketName), append(append(bounds, s.bounds...), "+Inf")
+	}
+	return fmt.Sprintf(`{__name__=~%s,reporter="source",namespace%s,service%s,weight!~"0?",revision=~%s,le=~%s,code!~"5xx|none"}`,
+		anyOf(names...), isAny(s.namespaces), isAny(s.services), anyOf(s.revisions...), anyOf(bounds...))
+}
+
+// anyOf is a quoted pattern that matches exactly the given values.
+func anyOf(values ...string) string {
+	patterns := make([]string, len(values))
+	for i, value := range values {
+		patterns[i] = regexp.QuoteMeta(value)
+	}
+	return strconv.Quote(strings.Join(patterns, "|"))
+}
+
+// isAny matches a label with one of the given values.
+func isAny(values []string) string {
+	if len(values) == 1 {
+		return "=" + strconv.Quote(values[0])
+	}
+	return "=~" + anyOf(values...)
+}
+
+// selectBounds selects a service's buckets, at any weight, since those of this weight may not be there yet.
+func selectBounds(namespace, service string) string {
+	return fmt.Sprintf(`%s{reporter="source",namespace=%s,service=%s}`, bucketName, strconv.Quote(namespace), strconv.Quote(service))
+}
+
+// selectDown selects the sources that cannot be scraped.
+func selectDown(instances []string) string {
+	return fmt.Sprintf(`up{instance=~%s} == 0`, anyOf(instances...))
+}

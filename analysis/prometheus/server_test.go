@@ -184,7 +184,7 @@ func TestCountsAreWhatTheSourcesDid(t *testing.T) {
 	}
 	sampler := connect(t, start(t, 200*time.Millisecond, first, second))
 	before := subject
-	before.Since, before.Slow = time.Now().Add(-time.Hour), 240*time.Millisecond
+	before.Since, before.Slow = time.Now().Add(-30*time.Minute), 240*time.Millisecond
 	until(t, sampler, before, "the earlier attempt is scraped at both", func(c analysis.Counts) bool {
 		return c.Canary.Failed == 400 && c.Stable.Answered == 4000 && c.Sources == 2
 	})

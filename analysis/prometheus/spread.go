@@ -1,0 +1,92 @@
+package prometheus
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/sluice-mesh/sluice/analysis"
+)
+
+// PodSpread estimates from the hour before Release.Since by how much the error rates of the control's pods
+// differ beyond chance: the standard deviation of their logarithms, 0 when no more than chance, and the
+// number of pods that it comes from. It needs two pods with errors to expect at each.
+//
+// The counts are those that the pods' own proxies report, since a source does not tell pods apart.
+func (s *Sampler) PodSpread(ctx context.Context, release analysis.Release) (spread float64, pods int, err error) {
+	if err := refuse(release); err != nil {
+		return 0, 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
+	vector, err := s.instant(ctx, fmt.Sprintf(`sum by (pod,instance,code,grpc_status) (increase(%s{reporter="destination",namespace=%s,service=%s,revision=%s}[%ds]))`,
+		totalName, strconv.Quote(release.Namespace), strconv.Quote(release.Service), strconv.Quote(controlOf(release)), int(history.Seconds())), release.Since)
+	if err != nil {
+		return 0, 0, err
+	}
+	counts := map[string]*podCount{}
+	for _, v := range vector {
+		pod := string(v.Metric["pod"])
+		if pod == "" {
+			pod = string(v.Metric["instance"])
+		}
+		how, err := outcomeOf(string(v.Metric["code"]), string(v.Metric["grpc_status"]))
+		n := float64(v.Value)
+		if err != nil || !(n >= 0) || math.IsInf(n, 0) {
+			return 0, 0, doubtf("the pods' counts of %s cannot be read", release.Service)
+		}
+		if counts[pod] == nil {
+			counts[pod] = &podCount{}
+		}
+		switch how {
+		case cancelled:
+			continue
+		case failed:
+			counts[pod].failed += n
+		}
+		counts[pod].requests += n
+	}
+	var list []podCount
+	for _, c := range counts {
+		if c.requests > 0 {
+			list = append(list, *c)
+		}
+	}
+	return spreadOf(list), len(list), nil
+}
+
+// podCount is what one pod answered.
+type podCount struct{ requests, failed float64 }
+
+// spreadOf estimates tau, the standard deviation of the logarithms of the pods' error rates, by moments:
+// errors at pod i, of n_i requests, are Poisson with mean mu_i U_i, mu_i = p n_i, where U_i is log-normal
+// with mean 1, so that
+//
+//	Var(errors_i) = mu_i + c mu_i^2,   c = exp(tau^2) - 1.
+//
+// With p estimated from the same pods, E[(errors_i - mu_i)^2] loses the share w_i = n_i/n of the first
+// term, and (1 - w_i)^2 + sum over j != i of w_i^2 (n_j/n_i)^2 takes the place of 1 in the second. The
+// estimate is never below 0.
+func spreadOf(pods []podCount) float64 {
+	requests, errors, squares := 0., 0., 0.
+	for _, p := range pods {
+		requests += p.requests
+		errors += p.failed
+		squares += p.requests * p.requests
+	}
+	if len(pods) < 2 || !(errors > 0) {
+		return 0
+	}
+	excess, scale := 0., 0.
+	for _, p := range pods {
+		mu, w := errors*p.requests/requests, p.requests/requests
+		excess += (p.failed-mu)*(p.failed-mu) - mu*(1-w)
+		others := (squares - p.requests*p.requests) / (requests * requests)
+		scale += mu*mu*(1-w)*(1-w) + mu*mu*others
+	}
+	if c := excess / scale; c > 0 && !math.IsInf(c, 0) {
+		return math.Sqrt(math.Log1p(c))
+	}
+	return 0
+}
