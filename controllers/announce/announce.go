@@ -144,6 +144,9 @@ func (a *Announcer) event(rollout *v1alpha1.Rollout, notice plan.Notice) notifie
 	}
 	if len(status.Verdicts) > 0 {
 		event.Verdict = status.Verdicts[0].Reason
+		if score := status.Verdicts[0].Score; score != nil {
+			event.Verdict += fmt.Sprintf(" (score %d of 100)", *score)
+		}
 	}
 	event.ID = fmt.Sprintf("%s/%s/%s/%d/%d/%08x", rollout.UID, event.Release, event.Kind, status.Weight.Epoch, event.StepIndex, crc32.ChecksumIEEE([]byte(notice.Reason)))
 	return event

@@ -94,6 +94,23 @@ func progressing(r *v1alpha1.Rollout) {
 var states = map[string]func(*v1alpha1.Rollout){
 	"healthy":     nil,
 	"progressing": progressing,
+	"judged": func(r *v1alpha1.Rollout) {
+		progressing(r)
+		r.Spec.Canary.Steps[4].Analysis.Templates = []v1alpha1.TemplateRef{{Name: "orders"}, {Name: "till", ClusterScope: true}}
+		r.Status.Verdicts = []v1alpha1.Verdict{
+			{Outcome: v1alpha1.VerdictPass, Reason: "canary errors 1.2 % against 0.9 %: 1.3 times as many after 60 s", Weight: 50, At: before(time.Second), Score: ptr.To[int32](94), Metrics: []v1alpha1.MetricVerdict{
+				{Name: "success-rate", Canary: "12/1000", Control: "9/1000", Ratio: "1.33", Low: "0.41", High: "4.70", P: "0.7712", Score: ptr.To[int32](92), Critical: true},
+				{Name: "latency", Canary: "0/1000", Control: "0/1000", Low: "0.00", P: "1.0000", Score: ptr.To[int32](100)},
+			}},
+			{Outcome: v1alpha1.VerdictPass, Reason: "as good as stable", Weight: 10, At: before(time.Minute), Score: ptr.To[int32](100), Metrics: []v1alpha1.MetricVerdict{{Name: "latency"}}},
+		}
+		r.Status.Analyses = []v1alpha1.AnalysisStatus{
+			{Stage: "background", Run: "shop-3-background", Phase: v1alpha1.RunRunning},
+			{Stage: "step-1", Run: "shop-3-step-1", Phase: v1alpha1.RunSuccessful},
+			{Stage: "before-promotion", Phase: v1alpha1.RunPending},
+			{Stage: "after-promotion", Run: "shop-3-after-promotion", Phase: v1alpha1.RunFailed, Message: "metric orders: 3 measurements failed, 0 may"},
+		}
+	},
 	"approval": func(r *v1alpha1.Rollout) {
 		progressing(r)
 		r.Status.Message = "waits for approval"

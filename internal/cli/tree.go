@@ -30,6 +30,7 @@ func tree(w io.Writer, r *v1alpha1.Rollout, now time.Time, s style) {
 	out.steps(r, now)
 	out.revisions(r)
 	out.verdicts(r, now)
+	out.analyses(r)
 	out.lagging(r)
 	if last := r.Status.LastCommand; last != nil {
 		out.title("Last order")
@@ -167,10 +168,15 @@ func stepName(s v1alpha1.Step) string {
 		return "pause " + short(s.Pause.Duration.Duration)
 	case s.Pause != nil:
 		return "pause until resumed"
-	case s.Analysis != nil && s.Analysis.Duration != nil:
-		return "analysis " + short(s.Analysis.Duration.Duration)
 	case s.Analysis != nil:
-		return "analysis"
+		name, with := "analysis", " with "
+		if s.Analysis.Duration != nil {
+			name += " " + short(s.Analysis.Duration.Duration)
+		}
+		for _, template := range s.Analysis.Templates {
+			name, with = name+with+plain(template.Name), ", "
+		}
+		return name
 	case s.Approval != nil && s.Approval.Message != "":
 		return "approval: " + plain(s.Approval.Message)
 	case s.Approval != nil:
@@ -217,15 +223,60 @@ func (b *branches) verdicts(r *v1alpha1.Rollout, now time.Time) {
 		return
 	}
 	b.title("Verdicts")
-	for _, v := range r.Status.Verdicts {
-		c := yellow
+	for i, v := range r.Status.Verdicts {
+		c, score := yellow, ""
+		if v.Score != nil {
+			score = fmt.Sprintf(", score %d", *v.Score)
+		}
 		switch v.Outcome {
 		case v1alpha1.VerdictPass:
 			c = green
 		case v1alpha1.VerdictFail:
 			c = red
 		}
-		b.line("%s at %d%%, %s ago: %s", b.style.paint(c, fmt.Sprintf("%-12s", v.Outcome)), v.Weight, age(v.At.Time, now), plain(v.Reason))
+		b.line("%s at %d%%%s, %s ago: %s", b.style.paint(c, fmt.Sprintf("%-12s", v.Outcome)), v.Weight, score, age(v.At.Time, now), plain(v.Reason))
+		if i == 0 { // how those before came about is in the status
+			for _, m := range v.Metrics {
+				b.line("  %s", b.style.paint(faint, metricLine(m)))
+			}
+		}
+	}
+}
+
+// metricLine is what one metric adds to a verdict: bad requests of each, their ratio with its limits, and how
+// sure that is.
+func metricLine(m v1alpha1.MetricVerdict) string {
+	line := fmt.Sprintf("%-12s  %s against %s bad", plain(m.Name), dash(plain(m.Canary)), dash(plain(m.Control)))
+	if m.Ratio != "" {
+		line += fmt.Sprintf(", %s times (%s to %s)", plain(m.Ratio), dash(plain(m.Low)), dash(plain(m.High)))
+	}
+	line += after(", p ", plain(m.P))
+	if m.Score != nil {
+		line += fmt.Sprintf(", score %d", *m.Score)
+	}
+	if m.Critical {
+		line += ", critical"
+	}
+	return line
+}
+
+// analyses lists the runs of analysis templates.
+func (b *branches) analyses(r *v1alpha1.Rollout) {
+	if len(r.Status.Analyses) == 0 {
+		return
+	}
+	b.title("Analyses")
+	for _, a := range r.Status.Analyses {
+		c := yellow
+		switch a.Phase {
+		case v1alpha1.RunSuccessful:
+			c = green
+		case v1alpha1.RunFailed, v1alpha1.RunError:
+			c = red
+		case v1alpha1.RunPending, v1alpha1.RunRunning:
+			c = blue
+		}
+		b.line("%s  %-16s %s%s", b.style.paint(c, fmt.Sprintf("%-12s", a.Phase)), plain(a.Stage), dash(plain(a.Run)), after(": ", plain(a.Message)))
 	}
 }
 
