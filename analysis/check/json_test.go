@@ -11,21 +11,21 @@ import (
 
 func TestFromJSON(t *testing.T) {
 	for text, want := range map[string]any{
-		`1`:                     1.0,
-		`-0.5e3`:                -500.0,
-		`"x"`:                   "x",
-		`null`:                  nil,
-		` [1, "a", true, {}] `:  []any{1.0, "a", true, map[string]any{}},
-		`{"a":{"b":null}}`:      map[string]any{"a": map[string]any{"b": nil}},
-		`9007199254740992`:      9007199254740992.0, // 2^53, and what follows is not a float64
-		`9007199254740993`:      int64(9007199254740993),
-		`-9007199254740993`:     int64(-9007199254740993),
-		`18446744073709551615`:  uint64(18446744073709551615),
-		`18446744073709551616`:  18446744073709551616.0, // 2^64 is a float64
-		`0.1`:                   0.1,
-		`1e308`:                 1e308,
-		`"\ud800"`:              "\ufffd",
-		"\t{\"a\":1,\"a\":2}\n": map[string]any{"a": 2.0},
+		`1`:                        1.0,
+		`-0.5e3`:                   -500.0,
+		`"x"`:                      "x",
+		`null`:                     nil,
+		"\t[1, \"a\", true, {}]\n": []any{1.0, "a", true, map[string]any{}},
+		`{"a":{"b":null}}`:         map[string]any{"a": map[string]any{"b": nil}},
+		`9007199254740992`:         9007199254740992.0, // 2^53, and what follows is not a float64
+		`9007199254740993`:         int64(9007199254740993),
+		`-9007199254740993`:        int64(-9007199254740993),
+		`18446744073709551615`:     uint64(18446744073709551615),
+		`18446744073709551616`:     18446744073709551616.0, // 2^64 is a float64
+		`0.1`:                      0.1,
+		`1e308`:                    1e308,
+		`"\ud800"`:                 "\ufffd",
+		"\t{\"a\":1,\"a\":2}\n":    map[string]any{"a": 2.0},
 	} {
 		got, err := check.FromJSON([]byte(text))
 		if err != nil || got.Kind != check.KindJSON || !cmp.Equal(got.JSON, want) || len(got.Warnings) > 0 {
