@@ -2,6 +2,7 @@ package analysis_test
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +62,7 @@ func (w *world) assess(now time.Time) analysis.Verdict {
 	if w.warmUp {
 		s.Tested = analysis.Pair{}
 	}
-	w.evidence.Strata = append(w.before, s)
+	w.evidence.Strata = slices.Concat(w.before, []analysis.Stratum{s})
 	return analysis.Assess(w.release, w.settings, w.evidence, now)
 }
 

@@ -47,7 +47,8 @@ func (a *assessment) worse() string {
 	for _, m := range a.compared.metrics {
 		clause := a.clause(m)
 		all = append(all, clause)
-		if m.logE+math.Log(m.weight.Weight/total) >= -math.Log(a.compared.Alpha) && !(len(alone) > 0 && a.failing(m)) {
+		significant := m.logE+math.Log(m.weight.Weight/total) >= -math.Log(a.compared.Alpha)
+		if significant && (len(alone) == 0 || !a.failing(m)) {
 			alone = append(alone, clause)
 		}
 	}

@@ -36,8 +36,8 @@ type metric struct {
 	strata [][]stats.Stratum
 	logs   []float64
 	logE   float64
-	// shown is the read, by its index in reads, that speaks most against the canary, or the first if none
-	// does; boundary is its boundary, or 0. canary and control are its rates, ratio and limits those between them.
+	// shown is the read, by its index in reads, that speaks most against the canary, or the first that has
+	// evidence if none does; boundary is its boundary, or 0. canary and control are its rates, ratio and limits those between them.
 	shown            int
 	boundary         time.Duration
 	canary, control  Rate
@@ -177,8 +177,9 @@ func (m *metric) count(release Release, evidence Evidence) bool {
 			}
 		}
 		m.strata[i] = room[begin:len(room):len(room)]
-		canary, control := ratesOf(evidence, as)
-		some = some || canary.Of > 0 && control.Of > 0
+		if canary, control := ratesOf(evidence, as); !some && canary.Of > 0 && control.Of > 0 {
+			m.shown, some = i, true
+		}
 	}
 	return some
 }
@@ -259,6 +260,7 @@ func (m *metric) estimate(c comparison, evidence Evidence) {
 	if !math.IsNaN(m.ratio) {
 		m.low, m.high = min(m.low, m.ratio), max(m.high, m.ratio)
 	}
+	m.low = min(m.low, m.high)
 }
 
 // ratioOf is Mantel and Haenszel's estimate of the ratio of bad requests (J. Natl Cancer Inst. 22, 1959): the

@@ -1,7 +1,6 @@
 package analysis
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -27,28 +26,25 @@ func (a *assessment) detectable() string {
 	}
 	_, control := ratesOf(a.evidence, failed)
 	base := control.Share()
-	text := ""
+	shows := ""
 	for _, harm := range harms(base) {
 		wait := a.wait(stats.Traffic{Rate: rate, Share: a.share(a.Weight), Canary: harm.share, Control: base})
-		if !(wait < longest) {
+		if wait >= longest || shows != "" && wait > time.Hour {
 			continue
 		}
-		if text == "" {
-			text = fmt.Sprintf("%s %s shows in about %s", perTime(rate), harm.name, about(wait))
-			if wait > time.Hour {
-				continue
-			}
-		} else if wait < time.Hour {
-			text += fmt.Sprintf(", %s in about %s", harm.name, about(wait))
-		} else {
-			continue
+		if shows != "" {
+			shows += ", " + harm.name + " in about " + about(wait)
+			break
 		}
-		break
+		shows = harm.name + " shows in about " + about(wait)
+		if wait <= time.Hour {
+			break
+		}
 	}
-	if text == "" {
-		return perTime(rate) + " nothing would show within a week"
+	if shows == "" {
+		shows = "nothing would show within a week"
 	}
-	return text
+	return perTime(rate) + " " + shows
 }
 
 // harm is a canary's share of bad requests with its name.
