@@ -34,11 +34,11 @@ func at(counts []uint64, i int) uint64 {
 	return 0
 }
 
-// share of the requests to canary and control that is drawn for the canary. A baseline gets as many
-// requests as the canary.
+// share of the requests to canary and control that is drawn for the canary. A baseline gets as many requests
+// as the canary, as long as there are so many.
 func (r Release) share(weight uint32) float64 {
 	if r.Control != "" && r.Control != r.Stable {
-		return .5
+		return float64(weight) / float64(weight+min(weight, 100-min(weight, 100)))
 	}
 	return float64(weight) / 100
 }
