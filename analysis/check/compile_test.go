@@ -9,6 +9,7 @@ import (
 )
 
 func TestCompileRefuses(t *testing.T) {
+	negative := -1
 	prometheus := []check.Kind{check.KindScalar, check.KindVector}
 	for name, c := range map[string]struct {
 		metric check.Metric
@@ -57,7 +58,8 @@ func TestCompileRefuses(t *testing.T) {
 		"a limit too high":    {check.Metric{SuccessCondition: "true", Count: 1, FailureLimit: 1}, nil, "failureLimit: 1 is not below the count of 1"},
 		"a limit of one":      {check.Metric{SuccessCondition: "true", InconclusiveLimit: 1}, nil, "inconclusiveLimit: 1 is not below the count of 1"},
 		"a negative limit":    {check.Metric{SuccessCondition: "true", InconclusiveLimit: -2}, nil, "inconclusiveLimit: -2 is negative"},
-		"negative errors":     {check.Metric{SuccessCondition: "true", ConsecutiveErrorLimit: new(int)}, nil, ""},
+		"negative errors":     {check.Metric{SuccessCondition: "true", ConsecutiveErrorLimit: &negative}, nil, "consecutiveErrorLimit: -1 is negative"},
+		"no errors at all":    {check.Metric{SuccessCondition: "true", ConsecutiveErrorLimit: new(int)}, nil, ""},
 		"a negative interval": {check.Metric{SuccessCondition: "true", Interval: -1}, nil, "interval: -1ns is not between"},
 		"a negative delay":    {check.Metric{SuccessCondition: "true", InitialDelay: -1}, nil, "initialDelay: -1ns is not between"},
 		"a weight of NaN":     {check.Metric{SuccessCondition: "true", Weight: nan}, nil, "weight: NaN is not a number from 0"},

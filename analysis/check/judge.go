@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/common/types"
@@ -19,8 +20,6 @@ import (
 // one, a kind that it does not take. It is no measurement, so it does not count, and is tried again. A failure
 // condition that is true makes it Failed all the same.
 func (p *Program) Judge(results ...Result) Measurement {
-	measurement := Measurement{}
-	control := strings.ToLower(cmp.Or(string(p.metric.Compare), "the control"))
 	want := 1
 	if p.metric.Compare != CompareNone {
 		want = 2
@@ -28,33 +27,27 @@ func (p *Program) Judge(results ...Result) Measurement {
 	if len(results) != want {
 		return Measurement{Phase: Error, Message: fmt.Sprintf("%s where the metric takes %d", count(len(results), "answer", "answers"), want)}
 	}
-	measurement.Value = show(results[0])
-	if want == 2 {
-		measurement.Value += " against " + show(results[1])
+	control := p.metric.Compare.variable()
+	for i, result := range results {
+		if result.Kind == KindError {
+			return Measurement{Phase: Error, Message: []string{"", control + ": "}[i] + short(result.Text, 300)}
+		}
 	}
-	measurement.Phase, measurement.Message = func() (Phase, string) {
-		for i, result := range results {
-			if result.Kind == KindError {
-				who := ""
-				if i > 0 {
-					who = control + ": "
-				}
-				measurement.Value = ""
-				return Error, who + short(result.Text, 300)
-			}
+	var m Measurement
+	switch {
+	case want == 2 && results[0].Kind != results[1].Kind:
+		m.Phase = Error
+		m.Message = fmt.Sprintf("the canary's answer is %s, that of %s %s", kindName(results[0].Kind), control, kindName(results[1].Kind))
+	case p.metric.MannWhitney != nil:
+		m.Phase, m.Value, m.Message = p.rank(results[0], results[1])
+	default:
+		m.Value = show(results[0])
+		if want == 2 {
+			m.Value += " against " + show(results[1])
 		}
-		if want == 2 && results[0].Kind != results[1].Kind {
-			return Error, fmt.Sprintf("the canary's answer is %s, that of %s %s", kindName(results[0].Kind), control, kindName(results[1].Kind))
-		}
-		if p.metric.MannWhitney != nil {
-			var phase Phase
-			var message string
-			phase, measurement.Value, message = p.rank(results[0], results[1])
-			return phase, message
-		}
-		return p.decide(measurement.Value, results)
-	}()
-	return measurement
+		m.Phase, m.Message = p.decide(m.Value, results)
+	}
+	return m
 }
 
 // answer is what one condition says: yes, no, or nothing because of a problem.
@@ -68,7 +61,7 @@ type answer struct {
 // decide combines the conditions.
 func (p *Program) decide(value string, results []Result) (Phase, string) {
 	var success, failure answer
-	infinite := math.IsInf(extreme(results), 0)
+	infinite := infinite(results)
 	for _, c := range p.conditions {
 		yes, err := c.ask(p.metric.Compare, results)
 		a := answer{set: true, yes: yes, text: c.field + " " + short(c.text, 120)}
@@ -202,19 +195,12 @@ func counted(result Result) string {
 	return kindName(result.Kind)
 }
 
-// extreme is an infinite number among the results; 0: there is none.
-func extreme(results []Result) float64 {
-	for _, result := range results {
-		if result.Kind == KindScalar && math.IsInf(result.Number, 0) {
-			return result.Number
-		}
-		for _, s := range result.Series {
-			if result.Kind == KindVector && math.IsInf(s.Value, 0) {
-				return s.Value
-			}
-		}
-	}
-	return 0
+// infinite reports whether there is an infinite number among the results.
+func infinite(results []Result) bool {
+	return slices.ContainsFunc(results, func(result Result) bool {
+		return result.Kind == KindScalar && math.IsInf(result.Number, 0) ||
+			result.Kind == KindVector && slices.ContainsFunc(result.Series, func(s Series) bool { return math.IsInf(s.Value, 0) })
+	})
 }
 
 // show writes a result for people, shortened.

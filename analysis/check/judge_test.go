@@ -116,6 +116,7 @@ func TestJudge(t *testing.T) {
 		"whole numbers beside doubles":        {success: "result * 100 >= 95", results: []check.Result{scalar(.97)}, want: check.Successful},
 		"fractions of whole numbers":          {success: "result > 1/2", results: []check.Result{scalar(.4)}, want: check.Failed},
 		"equal to a whole number":             {success: "result == 1", results: []check.Result{scalar(1)}, want: check.Successful},
+		"whole numbers on the left":           {success: "1/2 < result && 100 == result * 100 && 2 - result == 1", results: []check.Result{scalar(1)}, want: check.Successful},
 		"a negative whole number":             {success: "result > -(1)", results: []check.Result{scalar(0)}, want: check.Successful},
 		"a whole number in a branch":          {success: "(result > 0.5 ? result : 0) == 0", results: []check.Result{scalar(.4)}, want: check.Successful},
 		"sizes stay whole":                    {success: "size(result) * 2 == 4 && size(result) % 2 == 0", results: []check.Result{vector(1, 2)}, want: check.Successful},

@@ -14,35 +14,31 @@ import (
 var (
 	undeclared = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
 	overload   = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '\((.*)\)'`)
-	field      = regexp.MustCompile(`^undefined field '([^']*)'`)
+	undefined  = regexp.MustCompile(`^undefined field '([^']*)'`)
 )
 
 // replacements are what people write who know other languages of conditions, and what to write here.
 var replacements = map[string]string{
-	"len":       "size(result)",
-	"count":     "size(result)",
-	"asFloat":   "double(result)",
-	"float":     "double(result)",
-	"asInt":     "int(result)",
-	"isNil":     "result == null",
-	"nil":       "null",
-	"None":      "null",
-	"True":      "true",
-	"False":     "false",
-	"all":       "result.all(v, v >= 0.95)",
-	"any":       "result.exists(v, v < 0.95)",
-	"none":      "!result.exists(v, v < 0.95)",
-	"filter":    "result.filter(v, v >= 0.95)",
-	"isnan":     "isNaN(x)",
-	"NaN":       "isNaN(result)",
-	"Inf":       "isInf(result)",
-	"results":   "result",
-	"value":     "result",
-	"canary":    "result",
-	"abs":       "(x < 0.0 ? -x : x)",
-	"min":       "result.all(v, v >= 0.95)",
-	"max":       "result.all(v, v <= 0.05)",
-	"threshold": "the number itself",
+	"len":     "size(result)",
+	"count":   "size(result)",
+	"asFloat": "double(result)",
+	"float":   "double(result)",
+	"asInt":   "int(result)",
+	"isNil":   "result == null",
+	"nil":     "null",
+	"None":    "null",
+	"True":    "true",
+	"False":   "false",
+	"all":     "result.all(v, v >= 0.95)",
+	"any":     "result.exists(v, v < 0.95)",
+	"none":    "!result.exists(v, v < 0.95)",
+	"filter":  "result.filter(v, v >= 0.95)",
+	"isnan":   "isNaN(x)",
+	"NaN":     "isNaN(result)",
+	"Inf":     "isInf(result)",
+	"results": "result",
+	"value":   "result",
+	"canary":  "result",
 }
 
 // words are operators of other languages, as a syntax error leaves them in the text.
@@ -71,7 +67,7 @@ func explain(name, text string, kind Kind, compare Compare, issues *cel.Issues) 
 	if match := undeclared.FindStringSubmatch(message); match != nil {
 		return wrong(name, "unknown name %q: %s", short(match[1], 60), meant(match[1], kind, compare))
 	}
-	if match := field.FindStringSubmatch(message); match != nil {
+	if match := undefined.FindStringSubmatch(message); match != nil {
 		return wrong(name, "a series has no field %q: it has labels and value", short(match[1], 60))
 	}
 	if match := overload.FindStringSubmatch(message); match != nil {

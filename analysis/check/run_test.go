@@ -42,6 +42,8 @@ func TestOverall(t *testing.T) {
 		"one succeeds":                          {[]stand{{once, "S"}}, check.Successful, true, "the metric succeeded"},
 		"both succeed":                          {[]stand{{once, "S"}, {three, "SSS"}}, check.Successful, true, "all 2 metrics succeeded"},
 		"one failed, one under way":             {[]stand{{once, "F"}, {three, "S"}}, check.Running, true, ""},
+		"one inconclusive, one under way":       {[]stand{{once, "I"}, {three, "S"}}, check.Running, true, ""},
+		"one error, one not begun":              {[]stand{{once, "EEEEE"}, {three, ""}}, check.Running, true, ""},
 		"failed is worst":                       {[]stand{{once, "EEEEE"}, {once, "F"}, {once, "I"}}, check.Failed, true, "metric b failed: message 0"},
 		"an error before inconclusive":          {[]stand{{once, "I"}, {once, "EEEEE"}, {once, "S"}}, check.Error, true, "metric b could not be measured: 5 measurements in a row"},
 		"inconclusive before successful":        {[]stand{{once, "S"}, {once, "I"}}, check.Inconclusive, true, "metric b is inconclusive"},
