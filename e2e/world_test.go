@@ -45,12 +45,14 @@ type world struct {
 
 // setting is how a world is to be; the zero value is the usual one.
 type setting struct {
-	replicas int32   // of the shop; 0: 2
-	rate     float64 // of the client; 0: 60 a second
+	version  harness.Version // that runs first; none: v1
+	replicas int32           // of the shop; 0: 2
+	rate     float64         // of the client; 0: 60 a second
 	slow     time.Duration
 	steps    []v1alpha1.Step
 	edit     func(*v1alpha1.Rollout)
-	limit    time.Duration // for the whole test; 0: 4 minutes
+	before   []client.Object // to be there before the Rollout
+	limit    time.Duration   // for the whole test; 0: 4 minutes
 }
 
 // needCluster skips the test where there is none, and bounds its time.
@@ -102,14 +104,19 @@ func newWorld(t *testing.T, s setting) *world {
 	if s.rate == 0 {
 		s.rate = 60
 	}
-	w.must(w.Deploy(ctx, harness.App{Name: shop, Version: v1, Replicas: s.replicas, Rollout: shop}))
+	if s.version.Name == "" {
+		s.version = v1
+	}
+	w.must(w.Deploy(ctx, harness.App{Name: shop, Version: s.version, Replicas: s.replicas, Rollout: shop}))
 	w.must(w.AwaitAvailable(ctx, shop))
 	w.must(w.Get(ctx, shop, &w.before))
 	r := harness.NewRollout(shop, s.steps...)
 	if s.edit != nil {
 		s.edit(r)
 	}
-	w.must(w.Create(ctx, r))
+	for _, o := range append(s.before, r) {
+		w.must(w.Create(ctx, o))
+	}
 	var err error
 	w.rollout, err = w.FollowRollout(ctx, shop)
 	w.must(err)

@@ -45,6 +45,8 @@ type Version struct {
 	StartDelay time.Duration
 	// BrokenImage makes its pods never start.
 	BrokenImage bool
+	// Build tells templates of the same version apart; it changes nothing else.
+	Build int
 }
 
 func (v Version) image() string {
@@ -62,6 +64,7 @@ func (v Version) env() []corev1.EnvVar {
 		{Name: "SHOP_LATENCY", Value: v.Latency.String()},
 		{Name: "SHOP_LATENCY_JITTER", Value: v.Jitter.String()},
 		{Name: "SHOP_START_DELAY", Value: v.StartDelay.String()},
+		{Name: "BUILD", Value: strconv.Itoa(v.Build)},
 	}
 }
 

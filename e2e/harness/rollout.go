@@ -16,7 +16,8 @@ import (
 )
 
 // NewRollout returns a Rollout for a Deployment and a Service of the same name, with durations short
-// enough for a test: two weights, judged for three seconds each.
+// enough for a test: two weights, judged for three seconds each, and no warm-up, because the shop has no
+// cold start. At least 99 % of requests must succeed.
 func NewRollout(name string, steps ...v1alpha1.Step) *v1alpha1.Rollout {
 	if len(steps) == 0 {
 		steps = []v1alpha1.Step{Weight(20), Weight(50)}
@@ -30,6 +31,7 @@ func NewRollout(name string, steps ...v1alpha1.Step) *v1alpha1.Rollout {
 			Canary:      v1alpha1.CanaryStrategy{Steps: steps},
 			Analysis: v1alpha1.AnalysisSpec{
 				Duration: d(3 * time.Second), Interval: d(500 * time.Millisecond), SuccessRate: "99", MinRequests: ptr.To[int32](20),
+				Compare: v1alpha1.CompareSpec{WarmUp: d(0)},
 			},
 			BakeTime: d(2 * time.Second),
 			Deadlines: v1alpha1.Deadlines{
@@ -38,6 +40,11 @@ func NewRollout(name string, steps ...v1alpha1.Step) *v1alpha1.Rollout {
 			},
 		},
 	}
+}
+
+// CompareOnly leaves the judgement to the comparison with stable, without any threshold.
+func CompareOnly(r *v1alpha1.Rollout) {
+	r.Spec.Analysis.SuccessRate, r.Spec.Analysis.LatencyP99 = "", nil
 }
 
 // Weight is a step that sets the weight.
@@ -49,6 +56,22 @@ func Pause() v1alpha1.Step { return v1alpha1.Step{Pause: &v1alpha1.PauseStep{}} 
 // Judge is a step that is judged for a while.
 func Judge(d time.Duration) v1alpha1.Step {
 	return v1alpha1.Step{Analysis: &v1alpha1.AnalysisStep{Duration: &metav1.Duration{Duration: d}}}
+}
+
+// Analyse is a step that runs templates, and is judged for a while.
+func Analyse(d time.Duration, templates ...string) v1alpha1.Step {
+	step := Judge(d)
+	step.Analysis.AnalysisRef = Templates(templates...)
+	return step
+}
+
+// Templates names analysis templates.
+func Templates(names ...string) v1alpha1.AnalysisRef {
+	var ref v1alpha1.AnalysisRef
+	for _, name := range names {
+		ref.Templates = append(ref.Templates, v1alpha1.TemplateRef{Name: name})
+	}
+	return ref
 }
 
 // FollowRollout records one Rollout.

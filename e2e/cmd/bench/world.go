@@ -43,6 +43,7 @@ func newWorld(ctx context.Context, space *harness.Space, s setting) (*world, err
 		return nil, err
 	}
 	r := harness.NewRollout(shop, s.steps...)
+	harness.CompareOnly(r) // as by default
 	r.Spec.Analysis.Duration = &metav1.Duration{Duration: s.analysis}
 	r.Spec.Analysis.Interval = &metav1.Duration{Duration: 250 * time.Millisecond}
 	r.Spec.Analysis.MinRequests = ptr.To[int32](1)
