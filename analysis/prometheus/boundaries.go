@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// history is how much time before Release.Since the control's normal conduct is read from.
+	// history is how much time before Release.Since stable's normal conduct is read from.
 	history = time.Hour
 	// enough is how many requests show how long they usually take.
 	enough = 100
@@ -25,7 +25,7 @@ const (
 	fewest = 3
 )
 
-// slower are the shares of the control's requests above the boundaries that are chosen.
+// slower are the shares of stable's requests above the boundaries that are chosen.
 var slower = []float64{.1, .05, .01, .001}
 
 // usual are the boundaries where nothing is known.
@@ -33,7 +33,7 @@ var usual = []time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.
 
 // Boundaries are the exact bucket bounds, rising, from which requests of a release count as slow: those at
 // or just above Release.Boundaries and Release.Threshold, or, where no boundaries are given, such that
-// about 10, 5, 1 and 0.1 % of the control's requests in the hour before Release.Since took longer. With
+// about 10, 5, 1 and 0.1 % of stable's requests in the hour before Release.Since took longer. With
 // fewer than 100 requests in that hour they are those at or above 50 ms, 250 ms, 1 s and 5 s. None: the
 // service's durations are not counted in a histogram (yet).
 //
@@ -88,7 +88,7 @@ func (s *Sampler) scale(ctx context.Context, release analysis.Release, now time.
 	return scale{bounds: pick(there, asked)}, nil
 }
 
-// choose chooses boundaries from how long the control's requests took in the hour before the release. It
+// choose chooses boundaries from how long stable's requests took in the hour before the release. It
 // reads no counts that are judged, so that an estimate does.
 func (s *Sampler) choose(ctx context.Context, release analysis.Release, native bool) ([]time.Duration, error) {
 	if native {
@@ -99,16 +99,25 @@ func (s *Sampler) choose(ctx context.Context, release analysis.Release, native b
 		return ofNative(value[0].Histogram).boundaries(), nil
 	}
 	value, err := s.instant(ctx, fmt.Sprintf(`sum by (le) (increase(%s{reporter="source",namespace=%s,service=%s,revision=%s,code!~"5xx|none"}[%ds]))`,
-		bucketName, strconv.Quote(release.Namespace), strconv.Quote(release.Service), strconv.Quote(controlOf(release)), int(history.Seconds())), release.Since)
+		bucketName, strconv.Quote(release.Namespace), strconv.Quote(release.Service), strconv.Quote(veteranOf(release)), int(history.Seconds())), release.Since)
 	if err != nil {
 		return nil, err
 	}
 	return ofClassic(value).boundaries(), nil
 }
 
+// veteranOf is the revision that served before the release: stable, also where a baseline, which is as young
+// as the canary, is what the canary is compared with.
+func veteranOf(release analysis.Release) string {
+	if release.Stable != "" {
+		return release.Stable
+	}
+	return controlOf(release)
+}
+
 func selectNative(release analysis.Release) string {
 	return fmt.Sprintf(`%s{reporter="source",namespace=%s,service=%s,revision=%s,code!~"5xx|none"}`,
-		durationName, strconv.Quote(release.Namespace), strconv.Quote(release.Service), strconv.Quote(controlOf(release)))
+		durationName, strconv.Quote(release.Namespace), strconv.Quote(release.Service), strconv.Quote(veteranOf(release)))
 }
 
 // instant evaluates an expression to a vector, of numbers or histograms.

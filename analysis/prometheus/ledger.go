@@ -37,6 +37,7 @@ type ledger struct {
 	windows            windows
 
 	entries map[*metric]*entry
+	order   []*entry // of the streams of the last answer, since most come again in the same order
 	sources map[string]*source
 	strata  []*stratum
 	newest  int64 // of all scrapes; 0: none
@@ -58,6 +59,7 @@ type ledger struct {
 // entry is what a series feeds: nothing, one counter, or, of a native histogram, one for all durations and
 // one for each bound.
 type entry struct {
+	metric   *metric
 	counters []*counter
 	seen     int64
 }
@@ -94,8 +96,8 @@ func (l *ledger) add(a *answer) error {
 		if service.name != l.service || service.namespace != l.namespace {
 			continue
 		}
-		for _, i := range streams {
-			if err := l.collect(a, &a.streams[i]); err != nil {
+		for n, i := range streams {
+			if err := l.collect(a, &a.streams[i], n); err != nil {
 				return err
 			}
 		}
@@ -134,11 +136,21 @@ func (l *ledger) drop() {
 	}
 }
 
-// collect sorts a stream's samples under its source, without those that are booked already.
-func (l *ledger) collect(a *answer, st *stream) error {
-	e, err := l.entryOf(st.metric)
-	if err != nil || len(e.counters) == 0 {
-		return err
+// collect sorts the n-th stream's samples under its source, without those that are booked already.
+func (l *ledger) collect(a *answer, st *stream, n int) error {
+	if n >= len(l.order) {
+		l.order = append(l.order, nil)
+	}
+	e := l.order[n]
+	if e == nil || e.metric != st.metric {
+		var err error
+		if e, err = l.entryOf(st.metric); err != nil {
+			return err
+		}
+		l.order[n] = e
+	}
+	if len(e.counters) == 0 {
+		return nil
 	}
 	if st.metric.kind == native {
 		l.natives = l.natives || st.histogramTo > st.histogramFrom
@@ -199,7 +211,7 @@ func (l *ledger) entryOf(m *metric) (*entry, error) {
 	if e := l.entries[m]; e != nil {
 		return e, nil
 	}
-	e := &entry{seen: l.newest}
+	e := &entry{metric: m, seen: l.newest}
 	at := slices.Index(l.revisions[:], m.revision)
 	switch {
 	case at < 0: // of another release that the same answer is for
@@ -319,5 +331,6 @@ func (l *ledger) forget() {
 				delete(l.entries, m)
 			}
 		}
+		l.order = nil
 	}
 }

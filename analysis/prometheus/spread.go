@@ -9,7 +9,7 @@ import (
 	"github.com/sluice-mesh/sluice/analysis"
 )
 
-// PodSpread estimates from the hour before Release.Since by how much the error rates of the control's pods
+// PodSpread estimates from the hour before Release.Since by how much the error rates of stable's pods
 // differ beyond chance: the standard deviation of their logarithms, 0 when no more than chance, and the
 // number of pods that it comes from. It needs two pods with errors to expect at each.
 //
@@ -21,7 +21,7 @@ func (s *Sampler) PodSpread(ctx context.Context, release analysis.Release) (spre
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	vector, err := s.instant(ctx, fmt.Sprintf(`sum by (pod,instance,code,grpc_status) (increase(%s{reporter="destination",namespace=%s,service=%s,revision=%s}[%ds]))`,
-		totalName, strconv.Quote(release.Namespace), strconv.Quote(release.Service), strconv.Quote(controlOf(release)), int(history.Seconds())), release.Since)
+		totalName, strconv.Quote(release.Namespace), strconv.Quote(release.Service), strconv.Quote(veteranOf(release)), int(history.Seconds())), release.Since)
 	if err != nil {
 		return 0, 0, err
 	}
