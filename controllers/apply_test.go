@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,7 +77,7 @@ func (b *bench) create(o client.Object) {
 func (b *bench) look() *world {
 	b.Helper()
 	w := &world{rollout: b.rollout, replicaSets: map[string]*unstructured.Unstructured{}}
-	for _, gather := range []func(context.Context, *world) error{b.r.gatherWorkload, b.r.gatherReplicaSets, b.r.gatherService} {
+	for _, gather := range []func(context.Context, *world) error{b.r.gatherWorkload, b.r.gatherReplicaSets, b.r.gatherService, b.r.gatherAnalyses} {
 		if err := gather(context.Background(), w); err != nil {
 			b.Fatalf("gather: %v", err)
 		}
@@ -121,6 +122,7 @@ func TestApply(t *testing.T) {
 		"revert":    testRevert,
 		"take-over": testTakeOver,
 		"clean-up":  testCleanUp,
+		"analyses":  testAnalyses,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { test(newBench(t, c, "apply-"+name)) })
@@ -294,5 +296,73 @@ func testCleanUp(b *bench) {
 	b.must(b.look(), plan.Op{Kind: plan.OpCleanUp})
 	if b.look().observed.Leftovers {
 		b.Error("something is left")
+	}
+}
+
+// testAnalyses: what keeps a run from beginning is known at rest; a run is made once, told to end once, and
+// another release's is seen until it has ended.
+func testAnalyses(b *bench) {
+	ctx := context.Background()
+	b.rollout.Spec.Analysis.Background = &v1alpha1.BackgroundAnalysis{AnalysisRef: v1alpha1.AnalysisRef{Templates: []v1alpha1.TemplateRef{{Name: "errors"}}}}
+	b.rollout.Spec.Analysis.BeforePromotion = &b.rollout.Spec.Analysis.Background.AnalysisRef
+	w := b.look()
+	if !strings.Contains(w.observed.Invalid, "spec.analysis.background") || !strings.Contains(w.observed.Invalid, "errors") || !w.remediable {
+		b.Errorf("without its template: %q, want field and name", w.observed.Invalid)
+	}
+	template := &v1alpha1.AnalysisTemplate{
+		ObjectMeta: metav1.ObjectMeta{Namespace: b.rollout.Namespace, Name: "errors"},
+		Spec: v1alpha1.AnalysisTemplateSpec{Metrics: []v1alpha1.Metric{{
+			Name: "errors", Interval: &metav1.Duration{Duration: time.Second}, SuccessCondition: "result < 1.0",
+			Provider: v1alpha1.MetricProvider{Prometheus: &v1alpha1.PrometheusProvider{Query: "scalar(up)"}},
+		}}},
+	}
+	b.create(template)
+	if got := b.look().observed.Invalid; !strings.Contains(got, "spec.analysis.beforePromotion") || !strings.Contains(got, "never end") {
+		b.Errorf("a gate that never ends: %q, want a word about it", got)
+	}
+	b.rollout.Spec.Analysis.BeforePromotion = nil
+	if got := b.look().observed.Invalid; got != "" {
+		b.Errorf("as it should be, it is invalid: %s", got)
+	}
+	if !names(b.rollout, v1alpha1.TemplateRef{Name: "errors"}) || names(b.rollout, v1alpha1.TemplateRef{Name: "errors", ClusterScope: true}) {
+		b.Error("the Rollout is not woken by its own template only")
+	}
+
+	b.start()
+	b.rollout.Status.Release = &v1alpha1.Release{ID: "x-1", Attempt: 1}
+	b.rollout.Status.Analyses = []v1alpha1.AnalysisStatus{{Stage: v1alpha1.StageBackground, Phase: v1alpha1.RunPending}}
+	for range 2 {
+		b.must(b.look(), plan.Op{Kind: plan.OpAnalyse, Stage: v1alpha1.StageBackground})
+	}
+	seen := b.look().observed.Analyses
+	if len(seen) != 1 || seen[0].Release != "x-1" || seen[0].Stage != v1alpha1.StageBackground || seen[0].Terminated || seen[0].Measured {
+		b.Fatalf("runs %+v, want one, of this release, that goes on", seen)
+	}
+	for range 2 {
+		b.must(b.look(), plan.Op{Kind: plan.OpStopAnalysis, Run: seen[0].Run})
+	}
+	b.rollout.Status.Release = &v1alpha1.Release{ID: "x-2", Attempt: 2}
+	if seen = b.look().observed.Analyses; len(seen) != 1 || !seen[0].Terminated {
+		b.Errorf("runs %+v, want the earlier release's, told to end", seen)
+	}
+	run := b.look().runs[0]
+	run.Status = v1alpha1.AnalysisRunStatus{Phase: v1alpha1.RunInconclusive, Metrics: []v1alpha1.MetricStatus{{Name: "errors", Phase: v1alpha1.RunInconclusive, Count: 1}}}
+	if !seeRun(run).Measured {
+		b.Errorf("a run with a result counts as not measured")
+	}
+	if err := b.c.Status().Update(ctx, run); err != nil {
+		b.Fatal(err)
+	}
+	if seen = b.look().observed.Analyses; len(seen) != 0 {
+		b.Errorf("runs %+v, want none of an earlier release that has ended", seen)
+	}
+	if err := b.c.Delete(ctx, template); err != nil {
+		b.Fatal(err)
+	}
+	if err := b.apply(b.look(), plan.Op{Kind: plan.OpAnalyse, Stage: v1alpha1.StageBackground}); !errors.Is(err, errOutdated) {
+		b.Errorf("without the template: %v, want a word to look again", err)
+	}
+	if got := b.look().observed.Invalid; got == "" {
+		b.Error("a run that cannot begin in the middle of a release is not told of")
 	}
 }
