@@ -175,7 +175,7 @@ func (a *assessment) harmful() string {
 // catastrophe says when the guard fires.
 func (a *assessment) catastrophe() string {
 	after := seconds(a.now.Sub(a.Since))
-	if !split(a.Weight) {
+	if !a.splits(a.Weight) {
 		if p, rate, allowed := a.collapse(); p <= a.compared.GuardAlpha {
 			return fmt.Sprintf("canary errors %s of %d requests at full weight, where %s had at most %s before: a catastrophe, %s after %s",
 				share(rate.Share()), rate.Of, a.other(), share(allowed-guardSlack), pValue(p), after)
@@ -186,7 +186,7 @@ func (a *assessment) catastrophe() string {
 	}
 	var canary, control Rate
 	for _, s := range a.evidence.Strata {
-		if split(s.Weight) {
+		if a.splits(s.Weight) {
 			x, y := s.Seen.Canary.rate(failedOrHanging), s.Seen.Control.rate(failedOrHanging)
 			canary, control = Rate{canary.Bad + x.Bad, canary.Of + x.Of}, Rate{control.Bad + y.Bad, control.Of + y.Of}
 		}
@@ -214,12 +214,12 @@ func (a *assessment) missed() (Outcome, string) {
 // few says which requests a pass lacks. At full weight nothing is compared, so safety is not known either.
 func (a *assessment) few() string {
 	canary, control := a.present.Seen.Canary, a.present.Seen.Control
-	comparing := a.settings.Compare != nil && split(a.Weight)
+	comparing := a.settings.Compare != nil && a.splits(a.Weight)
 	if comparing {
 		canary, control = a.present.Tested.Canary, a.present.Tested.Control
 	}
 	need := uint64(max(a.settings.MinRequests, 1)) //nolint:gosec // at least 1
-	if a.compared.safe && split(a.Weight) {
+	if a.compared.safe && a.splits(a.Weight) {
 		need = 1
 	}
 	switch {
@@ -235,7 +235,7 @@ func (a *assessment) few() string {
 // stands is how the canary does, for people.
 func (a *assessment) stands() string {
 	var clauses []string
-	if !split(a.Weight) {
+	if !a.splits(a.Weight) {
 		seen := a.present.Seen.Canary
 		clauses = append(clauses, fmt.Sprintf("errors %s of %d requests at full weight", share(seen.rate(failed).Share()), seen.Answered))
 	} else {

@@ -10,7 +10,7 @@ import (
 
 // other names what the canary is compared with.
 func (a *assessment) other() string {
-	if a.Control != "" && a.Control != a.Stable {
+	if a.besideBaseline() {
 		return "the baseline"
 	}
 	return "stable"
@@ -61,7 +61,7 @@ func (a *assessment) worse() string {
 
 // failing says whether what is bad by a boundary are mostly failures, so that it says nothing new.
 func (a *assessment) failing(m metric) bool {
-	canary, _ := ratesOf(a.evidence, failed)
+	canary, _ := ratesOf(a.Release, a.evidence, failed)
 	return 2*canary.Bad > m.canary.Bad
 }
 

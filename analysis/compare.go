@@ -54,7 +54,7 @@ func compare(release Release, settings Comparison, evidence Evidence) comparison
 	success := readsOfSuccess(evidence)
 	c.guarded = c.guard(release, evidence, success)
 
-	starts, present := startsOf(release, evidence), stratumOf(release.Weight, evidence)
+	starts, present := startsOf(release, evidence), stratumOf(release, evidence)
 	c.safe = present >= 0
 	var logs, weights []float64
 	for _, m := range []metric{
@@ -68,7 +68,7 @@ func compare(release Release, settings Comparison, evidence Evidence) comparison
 			continue
 		}
 		m.test(c, starts)
-		m.estimate(c, evidence)
+		m.estimate(release, c, evidence)
 		c.safe = c.safe && m.safe(c, present)
 		logs, weights = append(logs, m.logE), append(weights, m.weight.Weight)
 		c.metrics = append(c.metrics, m)
@@ -112,35 +112,35 @@ func startsOf(release Release, evidence Evidence) []int {
 	var starts []int
 	first := true
 	for i, weight := range release.Planned {
-		if !split(weight) || i > 0 && weight == release.Planned[i-1] {
+		if !release.splits(weight) || i > 0 && weight == release.Planned[i-1] {
 			continue
 		}
 		if first {
 			first = false
 			continue
 		}
-		starts = append(starts, below(weight, evidence))
+		starts = append(starts, below(release, weight, evidence))
 	}
 	return starts
 }
 
 // below is how many of the strata that split requests have a lower weight.
-func below(weight uint32, evidence Evidence) int {
+func below(release Release, weight uint32, evidence Evidence) int {
 	count := 0
 	for _, s := range evidence.Strata {
-		if split(s.Weight) && s.Weight < weight {
+		if release.splits(s.Weight) && s.Weight < weight {
 			count++
 		}
 	}
 	return count
 }
 
-// stratumOf is the index of a weight among the strata that split requests; negative if it is not there.
-func stratumOf(weight uint32, evidence Evidence) int {
-	if !split(weight) || !slices.ContainsFunc(evidence.Strata, func(s Stratum) bool { return s.Weight == weight }) {
+// stratumOf is the index of the present weight among the strata that split requests; negative if it is not there.
+func stratumOf(release Release, evidence Evidence) int {
+	if !release.splits(release.Weight) || !slices.ContainsFunc(evidence.Strata, func(s Stratum) bool { return s.Weight == release.Weight }) {
 		return -1
 	}
-	return below(weight, evidence)
+	return below(release, release.Weight, evidence)
 }
 
 // guard is ln E of the guard over all that was seen, warm-ups included; 0 while there is nothing to compare
@@ -152,7 +152,7 @@ func (c comparison) guard(release Release, evidence Evidence, reads []read) floa
 	for i, as := range reads {
 		strata = strata[:0]
 		for _, s := range evidence.Strata {
-			if split(s.Weight) {
+			if release.splits(s.Weight) {
 				strata = append(strata, s.Seen.stratum(as, release.share(s.Weight)))
 				answered += s.Seen.Control.rate(as).Of
 			}
@@ -172,12 +172,12 @@ func (m *metric) count(release Release, evidence Evidence) bool {
 	for i, as := range m.reads {
 		begin := len(room)
 		for _, s := range evidence.Strata {
-			if split(s.Weight) {
+			if release.splits(s.Weight) {
 				room = append(room, s.Tested.stratum(as, release.share(s.Weight)))
 			}
 		}
 		m.strata[i] = room[begin:len(room):len(room)]
-		if canary, control := ratesOf(evidence, as); !some && canary.Of > 0 && control.Of > 0 {
+		if canary, control := ratesOf(release, evidence, as); !some && canary.Of > 0 && control.Of > 0 {
 			m.shown, some = i, true
 		}
 	}
@@ -185,9 +185,9 @@ func (m *metric) count(release Release, evidence Evidence) bool {
 }
 
 // ratesOf adds up what was tested.
-func ratesOf(evidence Evidence, as read) (canary, control Rate) {
+func ratesOf(release Release, evidence Evidence, as read) (canary, control Rate) {
 	for _, s := range evidence.Strata {
-		if split(s.Weight) {
+		if release.splits(s.Weight) {
 			a, b := s.Tested.Canary.rate(as), s.Tested.Control.rate(as)
 			canary, control = Rate{canary.Bad + a.Bad, canary.Of + a.Of}, Rate{control.Bad + b.Bad, control.Of + b.Of}
 		}
@@ -235,13 +235,13 @@ func (m *metric) safe(c comparison, stratum int) bool {
 // estimate sets the rates that are shown, their ratio and its confidence sequence: from below it inverts the
 // test of all reads, from above that of the one shown, with its share of the error. A ratio that is not the
 // same at all weights is beyond both tests; then the limits are widened to hold the estimate.
-func (m *metric) estimate(c comparison, evidence Evidence) {
+func (m *metric) estimate(release Release, c comparison, evidence Evidence) {
 	shown := m.reads[m.shown]
 	if shown >= 0 {
 		m.boundary = evidence.Boundaries[shown]
 	}
-	m.canary, m.control = ratesOf(evidence, shown)
-	m.ratio = ratioOf(evidence, shown)
+	m.canary, m.control = ratesOf(release, evidence, shown)
+	m.ratio = ratioOf(release, evidence, shown)
 	harm, safe := c.harm, stats.Test{Grid: stats.SafeGrid(), Dispersion: c.Dispersion}
 	harm.Slack = 0
 	logs, several := make([]float64, len(m.reads)), math.Log(float64(len(m.reads)))
@@ -266,11 +266,11 @@ func (m *metric) estimate(c comparison, evidence Evidence) {
 // ratioOf is Mantel and Haenszel's estimate of the ratio of bad requests (J. Natl Cancer Inst. 22, 1959): the
 // weights are compared one by one, since the error rate of both may have been another at each of them. +Inf
 // if only the canary has bad requests, NaN if neither has.
-func ratioOf(evidence Evidence, as read) float64 {
+func ratioOf(release Release, evidence Evidence, as read) float64 {
 	var above, below float64
 	for _, s := range evidence.Strata {
 		canary, control := s.Tested.Canary.rate(as), s.Tested.Control.rate(as)
-		if all := float64(canary.Of) + float64(control.Of); split(s.Weight) && all > 0 {
+		if all := float64(canary.Of) + float64(control.Of); release.splits(s.Weight) && all > 0 {
 			above += float64(canary.Bad) * float64(control.Of) / all
 			below += float64(control.Bad) * float64(canary.Of) / all
 		}

@@ -15,7 +15,7 @@ const longest = 7 * 24 * time.Hour
 // and how long that takes from the beginning of such a harm: a doubling, and if that takes more than an hour
 // what is seen sooner. Empty where that cannot be told.
 func (a *assessment) detectable() string {
-	if !split(a.Weight) || len(a.compared.metrics) == 0 || a.compared.metrics[0].name != SuccessRate {
+	if !a.splits(a.Weight) || len(a.compared.metrics) == 0 || a.compared.metrics[0].name != SuccessRate {
 		return ""
 	}
 	seen := a.present.Seen
@@ -24,7 +24,7 @@ func (a *assessment) detectable() string {
 	if !(watched >= 1 && rate > 0) {
 		return ""
 	}
-	_, control := ratesOf(a.evidence, failed)
+	_, control := ratesOf(a.Release, a.evidence, failed)
 	base := control.Share()
 	shows := ""
 	for _, harm := range harms(base) {

@@ -10,8 +10,8 @@ type Release struct {
 	Namespace, Service string
 	// Stable and Canary are the revisions (pod-template-hash).
 	Stable, Canary string
-	// Control is the revision that the canary is compared with: a baseline, which has as large a share of
-	// the draws as the canary, or all that is left above 50 %. Empty: Stable.
+	// Control is the revision that the canary is compared with: a baseline, which has BaselineShare of the
+	// draws. Empty: Stable.
 	Control string
 	// Since is when the first weight was decided; nothing before it counts.
 	Since time.Time

@@ -31,7 +31,7 @@ func (a *assessment) collapse() (p float64, rate Rate, allowed float64) {
 func (a *assessment) once(as read) float64 {
 	var control Rate
 	for _, s := range a.evidence.Strata {
-		if split(s.Weight) {
+		if a.splits(s.Weight) {
 			r := s.Seen.Control.rate(as)
 			control = Rate{control.Bad + r.Bad, control.Of + r.Of}
 		}
@@ -43,7 +43,7 @@ func (a *assessment) once(as read) float64 {
 // skewed says when the canary's share of the begun requests is not its weight: an absent or starved canary
 // looks perfect. A share that is off by less than a twentieth of itself is never found.
 func (a *assessment) skewed() string {
-	if !split(a.Weight) {
+	if !a.splits(a.Weight) {
 		return ""
 	}
 	canary, begun := a.present.Seen.Canary.Started, a.present.Seen.Canary.Started+a.present.Seen.Control.Started
@@ -81,7 +81,7 @@ func (a *assessment) bearable(control Rate) float64 {
 	if a.settings.Compare == nil {
 		return allowed
 	}
-	if !split(a.Weight) {
+	if !a.splits(a.Weight) {
 		return min(allowed, a.once(failed))
 	}
 	return min(allowed, a.compared.harm.Ratio*float64(control.Bad)/math.Max(float64(control.Of), 1)+a.compared.SafeSlack)

@@ -34,18 +34,37 @@ func at(counts []uint64, i int) uint64 {
 	return 0
 }
 
-// share of the requests to canary and control that is drawn for the canary. A baseline gets as many requests
-// as the canary, as long as there are so many.
-func (r Release) share(weight uint32) float64 {
-	if r.Control != "" && r.Control != r.Stable {
-		return float64(weight) / float64(weight+min(weight, 100-min(weight, 100)))
+// BaselineShare is the share of all requests, in percent, that a baseline is asked to get while the canary has
+// a weight: as much as the canary, so that both are equally busy, but at most half of what the canary leaves,
+// so that stable keeps the other half. From a weight of 99 on it is 0.
+func BaselineShare(weight uint32) uint32 {
+	if weight >= 100 {
+		return 0
 	}
-	return float64(weight) / 100
+	return min(weight, (100-weight)/2)
 }
 
-// split says whether a weight splits requests between the canary and its control, so that they can be
+// share of the requests to canary and control that is drawn for the canary: exactly its weight where stable,
+// which has all the others, is the control.
+func (r Release) share(weight uint32) float64 {
+	others := 100 - min(weight, 100)
+	if r.besideBaseline() {
+		others = BaselineShare(weight)
+	}
+	if weight == 0 {
+		return 0
+	}
+	return float64(weight) / float64(weight+others)
+}
+
+// besideBaseline says whether the canary is compared with a baseline.
+func (r Release) besideBaseline() bool { return r.Control != "" && r.Control != r.Stable }
+
+// splits says whether a weight splits requests between the canary and its control, so that they can be
 // compared.
-func split(weight uint32) bool { return weight > 0 && weight < 100 }
+func (r Release) splits(weight uint32) bool {
+	return weight > 0 && weight < 100 && !(r.besideBaseline() && BaselineShare(weight) == 0)
+}
 
 // stratum is a pair as the tests want it.
 func (p Pair) stratum(as read, share float64) stats.Stratum {

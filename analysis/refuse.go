@@ -113,7 +113,7 @@ func lacking(release Release, settings Settings, evidence Evidence, now time.Tim
 		return fmt.Sprintf("%d of %d sources of requests cannot be scraped", evidence.Unscraped, evidence.Sources)
 	case settings.LatencyP99 > 0 && !found:
 		return fmt.Sprintf("durations are not counted in a histogram with a bound at or above %v, so latency cannot be judged", settings.LatencyP99)
-	case settings.Compare != nil && split(release.Weight) && settings.Compare.Latency.Weight > 0 && len(evidence.Boundaries) == 0:
+	case settings.Compare != nil && release.splits(release.Weight) && settings.Compare.Latency.Weight > 0 && len(evidence.Boundaries) == 0:
 		return "durations are not counted in a histogram, so latency cannot be compared"
 	}
 	return ""
