@@ -63,7 +63,7 @@ func (r Release) besideBaseline() bool { return r.Control != "" && r.Control != 
 // splits says whether a weight splits requests between the canary and its control, so that they can be
 // compared.
 func (r Release) splits(weight uint32) bool {
-	return weight > 0 && weight < 100 && !(r.besideBaseline() && BaselineShare(weight) == 0)
+	return weight > 0 && weight < 100 && (!r.besideBaseline() || BaselineShare(weight) > 0)
 }
 
 // stratum is a pair as the tests want it.
