@@ -71,6 +71,15 @@ func (t *turn) record() {
 	t.keep(*v)
 }
 
+// renew puts a verdict on record in the place of an earlier one that said the same.
+func (t *turn) renew(v v1alpha1.Verdict) {
+	if last := t.status.Verdicts; len(last) > 0 && last[0].Epoch == v.Epoch && last[0].Outcome == v.Outcome {
+		last[0] = v
+		return
+	}
+	t.keep(v)
+}
+
 // keep puts a verdict on record.
 func (t *turn) keep(v v1alpha1.Verdict) {
 	t.status.Verdicts = slices.Insert(t.status.Verdicts, 0, v)
@@ -103,7 +112,7 @@ func (t *turn) passed(from time.Time, look time.Duration) bool {
 	v := t.verdict()
 	counts := v != nil && !v.At.Time.Before(ready)
 	if counts && v.Outcome == v1alpha1.VerdictPass {
-		t.status.Verdicts[0] = *v // recorded at the start of this turn, or an earlier one like it
+		t.renew(*v)
 		t.status.Step.InconclusiveSince = nil
 		return true
 	}
@@ -128,6 +137,9 @@ func (t *turn) passed(from time.Time, look time.Duration) bool {
 			return true
 		}
 	}
+	if counts && t.status.Step.InconclusiveSince == nil {
+		t.renew(*v) // what was missing first may not be what is missing now
+	}
 	t.hold(fmt.Sprintf("the judge could not decide at weight %d: %s; promote or abort, or let it find more evidence", t.status.Weight.Desired, said))
 	return false
 }
@@ -135,11 +147,7 @@ func (t *turn) passed(from time.Time, look time.Duration) bool {
 // letThrough puts on record that a canary goes on for lack of requests, as the spec wants it.
 func (t *turn) letThrough(v v1alpha1.Verdict) {
 	v.Outcome, v.Reason = v1alpha1.VerdictPass, "let through, as spec.analysis.lowTraffic says: "+v.Reason
-	if last := t.status.Verdicts; len(last) > 0 && last[0].Epoch == v.Epoch && last[0].Outcome == v.Outcome {
-		t.status.Verdicts[0] = v
-	} else {
-		t.keep(v)
-	}
+	t.renew(v)
 	t.status.Step.InconclusiveSince = nil
 }
 
