@@ -46,6 +46,8 @@ canary:
   - approval: {message: look at the dashboard, timeout: 1h}
 `
 
+var narrowed = strings.Replace(accepted, "service: {name: shop}", "service: {name: shop, narrow: true}", 1)
+
 // TestAdmission has an accepted and a rejected case for every rule of the CRD. Each rejection names the
 // field and the remedy.
 func TestAdmission(t *testing.T) {
@@ -56,7 +58,7 @@ func TestAdmission(t *testing.T) {
 		refused string
 	}{
 		"a usual spec":                 {spec: accepted},
-		"every field":                  {spec: accepted + "analysis: {duration: 30s, interval: 500ms, successRate: \"99.5\", latencyP99: 250ms, minRequests: 10, lowTraffic: Pass, compare: {enabled: true, alpha: \"0.05\", tolerance: \"1.25\", slack: \"0.001\", warmUp: 0s, latencyBoundaries: [50ms, 1s], overDispersion: \"2.5\", success: {weight: 3, critical: true}, latency: {weight: 0}}, background: {templates: [{name: a}], startingStep: 4}, beforePromotion: {templates: [{name: a, clusterScope: true}], args: [{name: x, value: one}]}, afterPromotion: {templates: [{name: b}]}}\nbakeTime: 0s\ndeadlines: {progress: 1m, acknowledge: 5s, analysis: 1m, drain: 0s, release: 1h}\nnotifications: {slack: {channel: C0123456789, approvers: [U1]}, webhooks: [{name: a, secretRef: {name: s}}]}"},
+		"every field":                  {spec: accepted + "analysis: {duration: 30s, interval: 500ms, successRate: \"99.5\", latencyP99: 250ms, minRequests: 10, lowTraffic: Pass, compare: {enabled: true, against: Baseline, alpha: \"0.05\", tolerance: \"1.25\", slack: \"0.001\", warmUp: 0s, latencyBoundaries: [50ms, 1s], overDispersion: \"2.5\", success: {weight: 3, critical: true}, latency: {weight: 0}}, background: {templates: [{name: a}], startingStep: 4}, beforePromotion: {templates: [{name: a, clusterScope: true}], args: [{name: x, value: one}]}, afterPromotion: {templates: [{name: b}]}}\nbakeTime: 0s\ndeadlines: {progress: 1m, acknowledge: 5s, analysis: 1m, drain: 0s, release: 1h}\nnotifications: {slack: {channel: C0123456789, approvers: [U1]}, webhooks: [{name: a, secretRef: {name: s}}]}"},
 		"success rate of one hundred":  {spec: accepted + "analysis: {successRate: \"100\"}"},
 		"no steps":                     {spec: with("canary: {steps: []}"), refused: "spec.canary.steps"},
 		"first step without weight":    {spec: with("canary: {steps: [{pause: {}}, {setWeight: 10}]}"), refused: "the first step must be setWeight"},
@@ -87,6 +89,10 @@ func TestAdmission(t *testing.T) {
 		"nothing is compared":          {spec: accepted + "analysis: {compare: {success: {weight: 0}, latency: {weight: 0}}}", refused: "cannot both have weight 0; set enabled to false"},
 		"nothing is judged":            {spec: accepted + "analysis: {compare: {enabled: false}}", refused: "with compare.enabled false nothing is judged; set successRate or latencyP99"},
 		"thresholds only":              {spec: accepted + "analysis: {successRate: \"99\", compare: {enabled: false}}"},
+		"compared with a third":        {spec: accepted + "analysis: {compare: {against: Canary}}", refused: "spec.analysis.compare.against"},
+		"narrowed, and a baseline":     {spec: narrowed + "analysis: {compare: {against: Baseline}}", refused: "spec.service.narrow: a narrowed Service would not select the baseline's pods; turn narrow off, or set"},
+		"narrowed":                     {spec: narrowed + "analysis: {compare: {against: Stable}}"},
+		"narrowed, nothing said":       {spec: narrowed},
 		"another policy":               {spec: accepted + "analysis: {lowTraffic: Promote}", refused: "spec.analysis.lowTraffic"},
 		"background without templates": {spec: accepted + "analysis: {background: {}}", refused: "spec.analysis.background.templates: name at least one template"},
 		"background from nowhere":      {spec: accepted + "analysis: {background: {templates: [{name: a}], startingStep: 5}}", refused: "spec.analysis.background.startingStep: there is no such step"},
@@ -142,7 +148,7 @@ func TestAdmission(t *testing.T) {
 			*spec.Analysis.MinRequests != 50 || spec.Analysis.Interval.Duration.String() != "1s" || spec.Deadlines.Release.Duration.String() != "24h0m0s" {
 			t.Errorf("defaults are not as documented: %+v", spec)
 		}
-		if c := spec.Analysis.Compare; !*c.Enabled || c.Alpha != "0.01" || c.Tolerance != "1.1" || c.Slack != "0.0005" || c.WarmUp.Duration.String() != "1m0s" ||
+		if c := spec.Analysis.Compare; !*c.Enabled || c.Against != v1alpha1.RevisionStable || c.Alpha != "0.01" || c.Tolerance != "1.1" || c.Slack != "0.0005" || c.WarmUp.Duration.String() != "1m0s" ||
 			c.OverDispersion != "1" || *c.Success.Weight != 1 || *c.Latency.Weight != 1 || c.LatencyBoundaries != nil {
 			t.Errorf("defaults of the comparison are not as documented: %+v", c)
 		}

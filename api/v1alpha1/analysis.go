@@ -87,7 +87,7 @@ const (
 	LowTrafficPass LowTrafficPolicy = "Pass"
 )
 
-// CompareSpec says how the canary is compared with stable: by a sequential test of requests, which may be
+// CompareSpec says how the canary is compared with stable, or a baseline: by a sequential test of requests, which may be
 // looked at as often as one likes.
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.success) && has(self.success.weight) && self.success.weight == 0 && has(self.latency) && has(self.latency.weight) && self.latency.weight == 0)",message="spec.analysis.compare: success and latency cannot both have weight 0; set enabled to false instead"
@@ -96,6 +96,15 @@ type CompareSpec struct {
 	// +kubebuilder:default=true
 	// +optional
 	Enabled *bool `json:"enabled,omitempty"`
+	// Against is what the canary is compared with. Stable: the pods that serve already, and may be warmer or
+	// busier for it. Baseline: pods of stable's version that are started together with the canary, as many, and
+	// get as many requests, or half of what the canary leaves if that is less; above a weight of 98 nothing is
+	// compared. They are removed when the canary has all requests, or is rolled back. A change counts from the
+	// next release on.
+	// +kubebuilder:default=Stable
+	// +kubebuilder:validation:Enum=Stable;Baseline
+	// +optional
+	Against RevisionName `json:"against,omitempty"`
 	// Alpha is the chance, at most, that a canary which is no worse than tolerated is ever rolled back by
 	// the comparison in a release, over all metrics, weights and looks. Smaller takes longer to see harm.
 	// +kubebuilder:default="0.01"

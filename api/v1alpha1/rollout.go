@@ -46,6 +46,7 @@ type RolloutList struct {
 // RolloutSpec says what is released and how.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.analysis.background) || !has(self.analysis.background.startingStep) || self.analysis.background.startingStep < size(self.canary.steps)",message="spec.analysis.background.startingStep: there is no such step; it is an index in spec.canary.steps, from 0"
+// +kubebuilder:validation:XValidation:rule="!has(self.service.narrow) || !self.service.narrow || !has(self.analysis.compare) || !has(self.analysis.compare.against) || self.analysis.compare.against != 'Baseline'",message="spec.service.narrow: a narrowed Service would not select the baseline's pods; turn narrow off, or set spec.analysis.compare.against to Stable"
 type RolloutSpec struct {
 	// WorkloadRef names the Deployment, in the Rollout's namespace. It cannot be changed.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.workloadRef: cannot be changed; delete this Rollout and create one for the other workload"

@@ -73,6 +73,10 @@ type RolloutStatus struct {
 	// Canary is the version being released; after a rollback, the one that was rejected.
 	// +optional
 	Canary *Revision `json:"canary,omitempty"`
+	// Baseline is stable's version, started together with the canary to be compared with it; only during a
+	// release whose spec.analysis.compare.against is Baseline.
+	// +optional
+	Baseline *Revision `json:"baseline,omitempty"`
 	// Release is the release that is on, or the last one.
 	// +optional
 	Release *Release `json:"release,omitempty"`
@@ -209,6 +213,10 @@ type StepStatus struct {
 type WeightStatus struct {
 	// Desired is the weight that every operator replica publishes to the mesh.
 	Desired int32 `json:"desired"`
+	// Baseline is the baseline's share of requests in percent, decided together with Desired; the rest is
+	// stable's.
+	// +optional
+	Baseline int32 `json:"baseline,omitempty"`
 	// Live is the last weight that was in force on every proxy expected to act.
 	Live int32 `json:"live"`
 	// Epoch counts the decisions about the weight; it only rises. A proxy refuses an older one.

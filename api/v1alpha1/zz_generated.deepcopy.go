@@ -1299,6 +1299,11 @@ func (in *RolloutStatus) DeepCopyInto(out *RolloutStatus) {
 		*out = new(Revision)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.Baseline != nil {
+		in, out := &in.Baseline, &out.Baseline
+		*out = new(Revision)
+		(*in).DeepCopyInto(*out)
+	}
 	if in.Release != nil {
 		in, out := &in.Release, &out.Release
 		*out = new(Release)
