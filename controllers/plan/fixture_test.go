@@ -33,6 +33,7 @@ func healthyFixture() Observed {
 			WorkloadRef: v1alpha1.WorkloadRef{Name: "web"},
 			Service:     v1alpha1.ServiceRef{Name: "web"},
 			Canary:      v1alpha1.CanaryStrategy{Steps: fixtureSteps},
+			Analysis:    v1alpha1.AnalysisSpec{Compare: v1alpha1.CompareSpec{WarmUp: seconds(0)}},
 		},
 		Status: v1alpha1.RolloutStatus{
 			Phase:  v1alpha1.PhaseHealthy,

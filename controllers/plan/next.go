@@ -51,6 +51,9 @@ func (t *turn) mend() {
 	if releasing(s.Phase) && s.Weight.DecidedAt == nil {
 		t.setWeight(s.Weight.Desired)
 	}
+	if releasing(s.Phase) {
+		t.noteWeight() // a release that began under an operator that did not note it
+	}
 }
 
 // turn is one decision being taken: what the world says, and what is to be done about it so far.

@@ -43,10 +43,12 @@ func TestWarmUps(t *testing.T) {
 		}, []int32{20}, []v1alpha1.WarmUp{window(0, 60)}},
 		"a later weight needs none": {progress, func(o *Observed) {
 			o.Status.Release.Weights = append(o.Status.Release.Weights, v1alpha1.DecidedWeight{Percent: 50})
+			o.Status.Weight.Desired, o.Status.Weight.Live = 50, 50
 		}, []int32{20, 50}, nil},
-		"nothing is compared": {startPhase, func(o *Observed) { o.Spec.Analysis.Compare.Enabled = &off }, []int32{20}, nil},
-		"none is asked for":   {startPhase, func(o *Observed) { o.Spec.Analysis.Compare.WarmUp = seconds(0) }, []int32{20}, nil},
-		"another time":        {startPhase, func(o *Observed) { o.Spec.Analysis.Compare.WarmUp = seconds(5) }, []int32{20}, []v1alpha1.WarmUp{window(1, 6)}},
+		"nothing is compared":             {startPhase, func(o *Observed) { o.Spec.Analysis.Compare.Enabled = &off }, []int32{20}, nil},
+		"none is asked for":               {startPhase, func(o *Observed) { o.Spec.Analysis.Compare.WarmUp = seconds(0) }, []int32{20}, nil},
+		"begun before weights were noted": {progress, func(o *Observed) { o.Status.Release.Weights, o.Status.Weight.LiveAt = nil, micro(t0) }, []int32{20}, []v1alpha1.WarmUp{window(0, 60)}},
+		"another time":                    {startPhase, func(o *Observed) { o.Spec.Analysis.Compare.WarmUp = seconds(5) }, []int32{20}, []v1alpha1.WarmUp{window(1, 6)}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -56,6 +58,7 @@ func TestWarmUps(t *testing.T) {
 			} else {
 				o = warm(o)
 			}
+			o.Spec.Analysis.Compare.WarmUp = nil // a minute
 			if test.with != nil {
 				test.with(&o)
 			}
@@ -75,7 +78,9 @@ func TestWarmUps(t *testing.T) {
 }
 
 func TestWarmUpsAreBounded(t *testing.T) {
-	turn := &turn{status: warm(releaseFixture(progress, 0, 20)).Status}
+	o := warm(releaseFixture(progress, 0, 20))
+	o.Spec.Analysis.Compare.WarmUp = seconds(60)
+	turn := &turn{o: o, status: o.Status}
 	for i := range 3 * maxWarmUps {
 		turn.addWarmUp(t0.Add(time.Duration(i) * time.Hour))
 	}
