@@ -83,6 +83,7 @@ func (a *assessment) gather() {
 	if !slices.IsSortedFunc(a.evidence.Strata, byWeight) {
 		a.evidence.Strata = slices.SortedStableFunc(slices.Values(a.evidence.Strata), byWeight)
 	}
+	a.present.Weight = a.Weight
 	for _, s := range a.evidence.Strata {
 		if s.Weight == a.Weight {
 			a.present = s

@@ -153,7 +153,7 @@ func (c comparison) guard(release Release, evidence Evidence, reads []read) floa
 		strata = strata[:0]
 		for _, s := range evidence.Strata {
 			if release.splits(s.Weight) {
-				strata = append(strata, s.Seen.stratum(as, release.share(s.Weight)))
+				strata = append(strata, s.Seen.stratum(as, release.share(s)))
 				answered += s.Seen.Control.rate(as).Of
 			}
 		}
@@ -173,7 +173,7 @@ func (m *metric) count(release Release, evidence Evidence) bool {
 		begin := len(room)
 		for _, s := range evidence.Strata {
 			if release.splits(s.Weight) {
-				room = append(room, s.Tested.stratum(as, release.share(s.Weight)))
+				room = append(room, s.Tested.stratum(as, release.share(s)))
 			}
 		}
 		m.strata[i] = room[begin:len(room):len(room)]

@@ -28,7 +28,7 @@ func (a *assessment) detectable() string {
 	base := control.Share()
 	shows := ""
 	for _, harm := range harms(base) {
-		wait := a.wait(stats.Traffic{Rate: rate, Share: a.share(a.Weight), Canary: harm.share, Control: base})
+		wait := a.wait(stats.Traffic{Rate: rate, Share: a.share(a.present), Canary: harm.share, Control: base})
 		if wait >= longest || shows != "" && wait > time.Hour {
 			continue
 		}

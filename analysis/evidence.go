@@ -64,6 +64,9 @@ type Evidence struct {
 type Stratum struct {
 	// Weight is the canary's share in percent that was in force at the draw.
 	Weight uint32
+	// Share of the requests that went to the canary, inside (0, 1), where it is known by what was seen and
+	// not by who drew: traffic that others split. Zero: as the weight says.
+	Share float64
 	// Seen is everything; Tested leaves out the intervals that touch a warm-up, for both revisions.
 	Seen, Tested Pair
 }

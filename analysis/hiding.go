@@ -41,13 +41,14 @@ func (a *assessment) once(as read) float64 {
 }
 
 // skewed says when the canary's share of the begun requests is not its weight: an absent or starved canary
-// looks perfect. A share that is off by less than a twentieth of itself is never found.
+// looks perfect. A share that is off by less than a twentieth of itself is never found, nor is one that is
+// only known by what was seen.
 func (a *assessment) skewed() string {
-	if !a.splits(a.Weight) {
+	if !a.splits(a.Weight) || a.present.Share > 0 {
 		return ""
 	}
 	canary, begun := a.present.Seen.Canary.Started, a.present.Seen.Canary.Started+a.present.Seen.Control.Started
-	weight := a.share(a.Weight)
+	weight := a.share(a.present)
 	test := stats.Test{Grid: stats.SplitGrid(), Ratio: 1}
 	logE := test.LogE([]stats.Stratum{{Bad: float64(canary), Total: float64(begun), Share: weight}})
 	if !(logE >= -math.Log(checkError)) {

@@ -45,8 +45,12 @@ func BaselineShare(weight uint32) uint32 {
 }
 
 // share of the requests to canary and control that is drawn for the canary: exactly its weight where stable,
-// which has all the others, is the control.
-func (r Release) share(weight uint32) float64 {
+// which has all the others, is the control; or as it was seen, of traffic that others split.
+func (r Release) share(s Stratum) float64 {
+	if s.Share > 0 {
+		return s.Share
+	}
+	weight := s.Weight
 	others := 100 - min(weight, 100)
 	if r.besideBaseline() {
 		others = BaselineShare(weight)

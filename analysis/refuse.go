@@ -66,6 +66,9 @@ func doubtful(evidence Evidence) string {
 		if i > 0 && s.Weight == evidence.Strata[i-1].Weight {
 			return cannot + fmt.Sprintf("the weight of %d %% is there twice", s.Weight)
 		}
+		if !(s.Share >= 0 && s.Share < 1) {
+			return cannot + "a share of the requests is beyond belief"
+		}
 		for _, r := range []Requests{s.Seen.Canary, s.Seen.Control, s.Tested.Canary, s.Tested.Control} {
 			if problem := r.doubtful(evidence.Boundaries); problem != "" {
 				return cannot + problem

@@ -64,6 +64,9 @@ func levelsOf(ctx context.Context, recording *Recording, threshold time.Duration
 		return course{}, errors.New("no requests were seen in that time: check the selectors and the time")
 	}
 	width := max(follow.scrapeInterval(), 1000)
+	if (last-first)/width > 1_000_000 {
+		return course{}, fmt.Errorf("%w: the time is more than 1,000,000 scrapes long; take a shorter one", ErrTooMuch)
+	}
 	windows := make([]window, (last-first)/width+1)
 	for _, i := range ends {
 		windows[(i.at-first)/width].book(i)
@@ -211,7 +214,9 @@ func segmentsOf(windows []window) []segment {
 	first := 0
 	for _, end := range append(cuts, len(windows)) {
 		if end-first >= leastWindows {
-			segments = append(segments, sum(first, end))
+			// What is next to a cut may have some of the change, and does not tell the share.
+			inner := sum(first+min(first, 1), end-min(len(windows)-end, 1))
+			segments = append(segments, segment{first, end, inner.canary, inner.all})
 		}
 		first = end
 	}

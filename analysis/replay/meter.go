@@ -83,11 +83,20 @@ func (m *meter) Evidence(now time.Time) analysis.Evidence {
 	for _, w := range m.course.release.Weights {
 		if s := m.strata[w.Percent]; s != nil {
 			e.Strata = append(e.Strata, analysis.Stratum{
-				Weight: w.Percent, Seen: m.pair(s.seen), Tested: m.pair(s.tested),
+				Weight: w.Percent, Share: shareOf(s.tested), Seen: m.pair(s.seen), Tested: m.pair(s.tested),
 			})
 		}
 	}
 	return e
+}
+
+// shareOf is the canary's share of what ended, inside (0, 1); 0 where one of both has nothing.
+func shareOf(tallies [2]tally) float64 {
+	canary, control := tallies[0].answered+tallies[0].cancelled, tallies[1].answered+tallies[1].cancelled
+	if !(canary > 0 && control > 0) {
+		return 0
+	}
+	return canary / (canary + control)
 }
 
 // book adds an interval to its weight.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/sluice-mesh/sluice/analysis"
@@ -142,7 +143,9 @@ var digits = regexp.MustCompile(`[0-9][0-9.,]*( ms| s|m[0-9.]*s?|h)?`)
 func (w *walk) note(at time.Time, release analysis.Release, evidence analysis.Evidence, verdict analysis.Verdict) {
 	line := Line{
 		Time: at.UTC(), Weight: release.Weight, Outcome: verdict.Outcome, Reason: verdict.Reason, Safe: verdict.SafeReached,
-		WarmUp:   touches(release.WarmUps, at.Add(-1), at),
+		WarmUp: slices.ContainsFunc(release.WarmUps, func(w analysis.Window) bool {
+			return !at.Before(w.From) && at.Before(w.Until)
+		}),
 		Requests: requestsOf(evidence), Score: verdict.Score, Metrics: metricsOf(verdict.Metrics),
 	}
 	line.key = fmt.Sprint(line.Weight, line.WarmUp, line.Outcome, line.Safe, digits.ReplaceAllString(line.Reason, "#"))

@@ -295,8 +295,8 @@ func (s *Survey) first0(r run, bin int64) int64 {
 		if what.weight != 0 {
 			continue
 		}
-		for at := r.first * bin; at < (r.first+1)*bin; at++ {
-			if seen := times[at]; seen != nil {
+		for at, seen := range times {
+			if at/bin == r.first {
 				earliest = min(earliest, seen.at)
 			}
 		}

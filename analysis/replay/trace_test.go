@@ -62,7 +62,7 @@ func steps(pairs ...float64) []Weight {
 func (tr trace) matrix() model.Matrix {
 	random := rand.New(rand.NewPCG(tr.seed, 1)) //nolint:gosec // a simulation
 	streams := map[string]*model.SampleStream{}
-	values := make([]map[string]float64, tr.sources)
+	values := make([]map[string]float64, tr.sources+tr.pods) // the pods of the canary are targets too
 	metrics := map[string]model.Metric{}
 	for s := range values {
 		values[s] = map[string]float64{}
@@ -77,7 +77,7 @@ func (tr trace) matrix() model.Matrix {
 		values[source][key] += n
 	}
 	seconds := int(tr.length / time.Second)
-	offsets := make([]int, tr.sources)
+	offsets := make([]int, len(values))
 	for s := range offsets {
 		offsets[s] = random.IntN(int(tr.scrape / time.Second))
 	}
@@ -106,15 +106,18 @@ func (tr trace) matrix() model.Matrix {
 				}
 				kinds[kind{revision, random.Float64() < fails, random.Float64() < slow}]++
 				if revision == "new" && tr.pods > 0 {
-					count(s, model.Metric{
+					pod := random.IntN(tr.pods)
+					count(tr.sources+pod, model.Metric{
 						"__name__": startedName, "reporter": "destination", "namespace": "shop", "service": "cart", "revision": "new", "weight": "",
-						"pod": model.LabelValue(fmt.Sprintf("new-%d", random.IntN(tr.pods))), "instance": "10.0.1.1:15020",
+						"pod": model.LabelValue(fmt.Sprintf("new-%d", pod)), "instance": model.LabelValue(fmt.Sprintf("10.0.1.%d:15020", pod+1)),
 					}, 1)
 				}
 			}
 			for k, n := range kinds {
 				tr.count(add(s), k.revision, weight, n, k.failed, k.slow)
 			}
+		}
+		for s := range values {
 			if second%int(tr.scrape/time.Second) != offsets[s] {
 				continue
 			}

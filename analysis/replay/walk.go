@@ -98,7 +98,8 @@ type judge struct {
 	name     string
 	settings analysis.Settings
 	decision Decision
-	// passed are the weights at which it passed the canary, with the time; words, its last ones at each.
+	// passed are the weights at which it passed the canary, with the time; words are those of that moment,
+	// or its last ones at the weight.
 	passed map[uint32]time.Time
 	words  map[uint32]string
 	last   analysis.Verdict
@@ -275,12 +276,15 @@ func (w *walk) assess(at time.Time) {
 // see takes one look; a failure decides.
 func (j *judge) see(release analysis.Release, evidence analysis.Evidence, at time.Time) {
 	j.last = analysis.Assess(release, j.settings, evidence, at)
-	j.words[release.Weight] = j.last.Reason
+	_, passed := j.passed[release.Weight]
+	if !passed {
+		j.words[release.Weight] = j.last.Reason
+	}
 	switch j.last.Outcome {
 	case analysis.Fail:
 		j.decision = decisionOf(j, RollBack, release, evidence, at)
 	case analysis.Pass:
-		if _, before := j.passed[release.Weight]; !before {
+		if !passed {
 			j.passed[release.Weight] = at
 		}
 	case analysis.Inconclusive:
