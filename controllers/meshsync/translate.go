@@ -159,7 +159,7 @@ func state(c discoveryv1.EndpointConditions) (usable, draining bool) {
 	return ready || serving && terminating, terminating
 }
 
-// split of a Rollout: its persisted weight between its two revisions. Without a release, or when the
+// split of a Rollout: its persisted weight between its two revisions, and its baseline's share. Without a release, or when the
 // canary is not known, new requests are drawn over all endpoints alike.
 func split(rollout *v1alpha1.Rollout, subsets []ir.Subset) ir.Split {
 	if rollout == nil {
@@ -176,5 +176,9 @@ func split(rollout *v1alpha1.Rollout, subsets []ir.Subset) ir.Split {
 	}
 	s.Stable, s.Canary = status.Stable.Hash, status.Canary.Hash
 	s.Weight = uint32(min(max(status.Weight.Desired, 0), 100)) //nolint:gosec // bounded
+	if status.Baseline != nil {
+		s.Baseline = status.Baseline.Hash
+		s.BaselineWeight = uint32(min(max(status.Weight.Baseline, 0), 100)) //nolint:gosec // bounded
+	}
 	return s.WithShares(subsets)
 }

@@ -2,6 +2,7 @@ package meshsync
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -92,9 +93,20 @@ func TestTranslateGroupsEndpointsByTheirPodsRevision(t *testing.T) {
 
 func TestTranslateSplit(t *testing.T) {
 	both := []*discoveryv1.EndpointSlice{slice(endpoint("10.1.0.1", "a", ready), endpoint("10.1.0.3", "c", ready))}
+	all := append(slices.Clone(both), slice(endpoint("10.1.0.4", "d", ready)))
 	onlyStable := []*discoveryv1.EndpointSlice{slice(endpoint("10.1.0.1", "a", ready))}
 	revision := func(uid types.UID) (string, bool) {
-		return map[types.UID]string{"a": "old", "c": "new"}[uid], true
+		return map[types.UID]string{"a": "old", "c": "new", "d": "young"}[uid], true
+	}
+	baseline := func(weight, share int32) *v1alpha1.Rollout {
+		r := releasing(v1alpha1.PhaseProgressing, weight)
+		r.Status.Baseline, r.Status.Weight.Baseline = &v1alpha1.Revision{Hash: "young"}, share
+		return r
+	}
+	with := func(split ir.Split, share uint32) ir.Split {
+		split.Owner, split.Epoch, split.Stable, split.Canary = "owner", 7, "old", "new"
+		split.Baseline, split.BaselineWeight = "young", share
+		return split
 	}
 	cases := map[string]struct {
 		rollout *v1alpha1.Rollout
@@ -108,6 +120,11 @@ func TestTranslateSplit(t *testing.T) {
 		"starting at zero":                      {releasing(v1alpha1.PhaseStarting, 0), both, ir.Split{Owner: "owner", Epoch: 7, Stable: "old", Canary: "new", Shares: []ir.Share{{Subset: "old", Weight: 100}}}},
 		"baking":                                {releasing(v1alpha1.PhaseBaking, 100), both, ir.Split{Owner: "owner", Epoch: 7, Weight: 100, Stable: "old", Canary: "new", Shares: []ir.Share{{Subset: "new", Weight: 100}}}},
 		"canary without endpoints has no share": {releasing(v1alpha1.PhaseProgressing, 30), onlyStable, ir.Split{Owner: "owner", Epoch: 7, Weight: 30, Stable: "old", Canary: "new", Shares: []ir.Share{{Subset: "old", Weight: 100}}}},
+		"with a baseline": {baseline(20, 20), all, with(ir.Split{Weight: 20,
+			Shares: []ir.Share{{Subset: "new", Weight: 20}, {Subset: "old", Weight: 60}, {Subset: "young", Weight: 20}}}, 20)},
+		"a baseline without endpoints": {baseline(20, 20), both, with(ir.Split{Weight: 20,
+			Shares: []ir.Share{{Subset: "new", Weight: 20}, {Subset: "old", Weight: 80}}}, 20)},
+		"a baseline without a share": {baseline(0, 0), all, with(ir.Split{Shares: []ir.Share{{Subset: "old", Weight: 100}}}, 0)},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -52,11 +52,12 @@ func TestShares(t *testing.T) {
 		"with a baseline":                {three(10, 15), []ir.Subset{subset("b", up), subset("c", up), subset("s", up)}, []ir.Share{{"b", 15}, {"c", 10}, {"s", 75}}, false},
 		"baseline at 0":                  {three(10, 0), []ir.Subset{subset("b", up), subset("c", up), subset("s", up)}, []ir.Share{{"c", 10}, {"s", 90}}, false},
 		"baseline beyond what is left":   {three(90, 20), []ir.Subset{subset("b", up), subset("c", up), subset("s", up)}, []ir.Share{{"b", 10}, {"c", 90}}, false},
-		"baseline not there":             {three(10, 15), []ir.Subset{subset("c", up), subset("s", up)}, []ir.Share{{"c", 10}, {"s", 90}}, true},
+		"baseline not there":             {three(10, 15), []ir.Subset{subset("c", up), subset("s", up)}, []ir.Share{{"c", 10}, {"s", 90}}, false},
 		"baseline stands in for stable":  {three(10, 15), []ir.Subset{subset("b", up), subset("c", up), subset("s", leaving)}, []ir.Share{{"b", 90}, {"c", 10}}, true},
 		"baseline without a canary":      {three(10, 15), []ir.Subset{subset("b", up), subset("s", up)}, []ir.Share{{"b", 15}, {"s", 85}}, true},
 		"only the canary":                {three(10, 15), []ir.Subset{subset("c", up)}, []ir.Share{{"c", 100}}, true},
 		"nobody, with a baseline":        {three(10, 15), nil, []ir.Share{{"s", 100}}, true},
+		"baseline and stable lost":       {three(10, 15), []ir.Subset{subset("b", leaving), subset("c", up), subset("s", leaving)}, []ir.Share{{"c", 100}}, true},
 		"a third revision gets nothing ": {split(10), []ir.Subset{subset("c", up), subset("s", up), subset("x", up)}, []ir.Share{{"c", 10}, {"s", 90}}, false},
 	}
 	for name, c := range cases {

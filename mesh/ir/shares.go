@@ -42,9 +42,11 @@ func (s Split) WithShares(subsets []Subset) Split {
 }
 
 // Clamped reports whether Shares differ from what Weight asks for, because a side has no ready
-// endpoint. Such a split must not count as the asked weight being in force.
+// endpoint. Such a split must not count as the asked weight being in force. A baseline without one does not
+// matter to that: stable has its share, and the canary its own.
 func (s Split) Clamped() bool {
-	return !slices.Equal(s.Shares, s.shares(func(string) bool { return true }))
+	baseline := slices.ContainsFunc(s.Shares, func(share Share) bool { return share.Subset == s.Baseline })
+	return !slices.Equal(s.Shares, s.shares(func(name string) bool { return baseline || name != s.Baseline || name == s.Stable }))
 }
 
 func (s Split) shares(ready func(subset string) bool) []Share {
