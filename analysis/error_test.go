@@ -60,26 +60,30 @@ func TestFailAtOnceIsRarelyWrong(t *testing.T) {
 	}
 }
 
+// thresholds demand that 99 % succeed, within 250 ms.
+var thresholds = analysis.Settings{SuccessRate: .99, LatencyP99: 250 * time.Millisecond, MinRequests: 50, Duration: time.Minute}
+
 // life is one canary, simulated second by second: 15 to 25 requests arrive (180 at stable, none of which
 // fail), fail independently, and are scraped and looked at.
-func life(random *rand.Rand, failing float64, criteria analysis.Criteria, seconds int) (analysis.Outcome, int) {
-	var counts analysis.Counts
-	counts.Interval = time.Second
-	counts.Boundary, counts.Patience = 250*time.Millisecond, 250*time.Millisecond
+func life(random *rand.Rand, failing float64, settings analysis.Settings, seconds int) (analysis.Outcome, int) {
+	release := analysis.Release{Since: since, Weight: 10, WeightSince: since, Planned: []uint32{10}}
+	pair := analysis.Pair{Canary: answered(0, 0, 0), Control: answered(0, 0, 0)}
+	evidence := analysis.Evidence{Boundaries: []time.Duration{250 * time.Millisecond}, Patience: 10 * time.Second, Interval: time.Second}
 	for second := 1; second <= seconds; second++ {
 		now := since.Add(time.Duration(second) * time.Second)
-		counts.Newest = now
-		counts.Stable.Started += 180
-		counts.Stable.Answered += 180
+		evidence.Newest = now
+		pair.Control.Started += 180
+		pair.Control.Answered += 180
 		requests := uint64(15 + random.IntN(11))
-		counts.Canary.Started += requests
-		counts.Canary.Answered += requests
+		pair.Canary.Started += requests
+		pair.Canary.Answered += requests
 		for range requests {
 			if random.Float64() < failing {
-				counts.Canary.Failed++
+				pair.Canary.Failed++
 			}
 		}
-		if outcome := analysis.Judge(subject, criteria, counts, now).Outcome; outcome != analysis.Inconclusive {
+		evidence.Strata = []analysis.Stratum{{Weight: 10, Seen: pair, Tested: pair}}
+		if outcome := analysis.Assess(release, settings, evidence, now).Outcome; outcome != analysis.Inconclusive {
 			return outcome, second
 		}
 	}
@@ -93,7 +97,7 @@ func TestCanariesAtTheThresholdAreRarelyFailed(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a simulation
 	outcomes, last := map[analysis.Outcome]int{}, 0
 	for range 1000 {
-		outcome, second := life(random, .01, criteria, 600)
+		outcome, second := life(random, .01, thresholds, 600)
 		outcomes[outcome]++
 		last = max(last, second)
 	}
@@ -106,7 +110,7 @@ func TestCanariesAtTheThresholdAreRarelyFailed(t *testing.T) {
 // The same, looked at for an hour without an end in between. 0.03 % are failed (exactly computed above);
 // 2 of 40 would be seen by chance in fewer than 1 of 10,000 seeds.
 func TestAnHourOfLooksFailsNoGoodCanary(t *testing.T) {
-	hour := criteria
+	hour := thresholds
 	hour.Duration = 2 * time.Hour
 	runs := 40
 	if testing.Short() {
@@ -136,7 +140,7 @@ func TestGoodCanariesPassSoon(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6)) //nolint:gosec // a simulation
 	atOnce, passed := 0, 0
 	for range 500 {
-		outcome, second := life(random, .005, criteria, 600)
+		outcome, second := life(random, .005, thresholds, 600)
 		if outcome == analysis.Pass {
 			passed++
 		}
@@ -155,7 +159,7 @@ func TestABrokenCanaryFailsAtOnce(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8)) //nolint:gosec // a simulation
 	after := map[int]int{}
 	for range 1000 {
-		outcome, second := life(random, .5, criteria, 60)
+		outcome, second := life(random, .5, thresholds, 60)
 		if outcome != analysis.Fail || second > 2 {
 			t.Fatalf("%s after %d s", outcome, second)
 		}
