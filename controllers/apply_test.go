@@ -329,6 +329,7 @@ func testAnalyses(b *bench) {
 	}
 
 	b.start()
+	b.rollout.Status.Phase = v1alpha1.PhaseProgressing
 	b.rollout.Status.Release = &v1alpha1.Release{ID: "x-1", Attempt: 1}
 	b.rollout.Status.Analyses = []v1alpha1.AnalysisStatus{{Stage: v1alpha1.StageBackground, Phase: v1alpha1.RunPending}}
 	for range 2 {
@@ -359,10 +360,14 @@ func testAnalyses(b *bench) {
 	if err := b.c.Delete(ctx, template); err != nil {
 		b.Fatal(err)
 	}
+	if got := b.look().observed.Invalid; got == "" {
+		b.Error("a run that is to begin in the middle of a release and cannot is not told of")
+	}
+	b.rollout.Status.Analyses[0].Phase = v1alpha1.RunSuccessful
+	if got := b.look().observed.Invalid; got != "" {
+		b.Errorf("in a release that does not need it: %s", got)
+	}
 	if err := b.apply(b.look(), plan.Op{Kind: plan.OpAnalyse, Stage: v1alpha1.StageBackground}); !errors.Is(err, errOutdated) {
 		b.Errorf("without the template: %v, want a word to look again", err)
-	}
-	if got := b.look().observed.Invalid; got == "" {
-		b.Error("a run that cannot begin in the middle of a release is not told of")
 	}
 }

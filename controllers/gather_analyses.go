@@ -92,10 +92,10 @@ func seeRun(run *v1alpha1.AnalysisRun) plan.Analysis {
 // that it is known before there is a release, and in a release for those that are to begin now.
 func (r *RolloutReconciler) checkAnalyses(ctx context.Context, w *world) error {
 	status := w.rollout.Status
-	atRest := status.Release == nil || status.Release.EndedAt != nil
+	atRest := slices.Contains([]v1alpha1.Phase{"", v1alpha1.PhasePending, v1alpha1.PhaseHealthy, v1alpha1.PhaseRolledBack}, status.Phase)
 	for _, analysis := range analysesOf(w.rollout.Spec) {
 		begins := slices.ContainsFunc(status.Analyses, func(a v1alpha1.AnalysisStatus) bool {
-			return a.Stage == analysis.stage && !a.Phase.Ended()
+			return status.Release != nil && a.Stage == analysis.stage && !a.Phase.Ended()
 		}) && !slices.ContainsFunc(w.observed.Analyses, func(run plan.Analysis) bool {
 			return run.Stage == analysis.stage && run.Release == status.Release.ID
 		})
