@@ -2,7 +2,8 @@
 // Package prometheus below it turns a real Prometheus into the counts; package stats holds the tests
 // over plain numbers. It knows neither Kubernetes nor the release's steps.
 //
-// Judge is the rule, from Counts to a Verdict. A Looker takes the counts from a Sampler and applies it.
+// Assess is the rule, from the Evidence about a Release, and the Settings, to a Verdict. Judge is the older
+// one, from Counts at one weight and thresholds alone.
 package analysis
 
 import (
