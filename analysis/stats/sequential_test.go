@@ -169,7 +169,7 @@ func TestHarmKeepsItsLevelAtEveryError(t *testing.T) {
 		{1, .05, .05}, {1, .1, .05}, {1, .5, .05}, {1.1, .2, .01}, {2, .1, .05}, {1.5, .8, .05},
 	} {
 		q := c.share * c.ratio / (1 + c.share*(c.ratio-1))
-		got := harmCrossing(harm(c.ratio), c.share, q, c.alpha, 2000)
+		got := harmCrossing(harm(c.ratio), c.share, q, c.alpha, 1000)
 		t.Logf("ratio %v, share %v: %.4f of alpha %v", c.ratio, c.share, got, c.alpha)
 		if got > c.alpha || got < .1*c.alpha {
 			t.Errorf("ratio %v, share %v: ever called with chance %v, want below %v and not far", c.ratio, c.share, got, c.alpha)
