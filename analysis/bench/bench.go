@@ -43,20 +43,22 @@ func (c *Count) add(other Count) {
 	}
 }
 
-// less is the count without what was there before, and whether the counters fell in between.
-func (c Count) less(before Count) (Count, bool) {
-	if c.All < before.All || c.Failed < before.Failed {
+// less is the count without what was there before. Where a counter of the proxy's fell in between, which
+// counts requests that did not fail and those of them up to a bound, it is the count as it stands. Else a
+// difference in Slow may be below zero: it wraps around, and is right again in a sum.
+func (c Count) less(before Count) (more Count, fell bool) {
+	good, goodBefore := c.All-c.Failed, before.All-before.Failed
+	if fell = c.Failed < before.Failed || good < goodBefore; fell {
 		return c, true
 	}
-	c.All -= before.All
-	c.Failed -= before.Failed
+	more = Count{All: c.All - before.All, Failed: c.Failed - before.Failed}
 	for i := range c.Slow {
-		if c.Slow[i] < before.Slow[i] {
+		if good-c.Slow[i] < goodBefore-before.Slow[i] {
 			return c, true
 		}
-		c.Slow[i] -= before.Slow[i]
+		more.Slow[i] = c.Slow[i] - before.Slow[i]
 	}
-	return c, false
+	return more, false
 }
 
 // Pair is the counts of both revisions.

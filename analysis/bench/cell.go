@@ -13,6 +13,8 @@ type Cell struct {
 	Name, About string
 	// Null names the cell with the same traffic in which the canary is as good as stable. Empty: this is one.
 	Null string
+	// Beside is shown without being held to the bars: it is beyond the list of the design.
+	Beside bool
 
 	// Rate is requests a second, over all sources; Base the share of stable's that fail.
 	Rate, Base float64
@@ -103,7 +105,9 @@ func Cells() []Cell {
 	}
 	for _, rate := range []float64{1, 10, 1000} {
 		for _, ratio := range []float64{1.25, 1.5, 2, 5, 50} {
-			cells = append(cells, worse(rate, .009, ratio))
+			c := worse(rate, .009, ratio)
+			c.Beside = ratio != 2 // the design asks for each ratio, and for each rate
+			cells = append(cells, c)
 		}
 	}
 	late := worse(50, .009, 2)
@@ -174,6 +178,10 @@ func nulls() []Cell {
 		change(&c)
 		cells = append(cells, c)
 	}
+	with("edge", "the canary just as bad as is tolerated: 0.9 -> 1.04 %", func(c *Cell) {
+		_, truth := tell(*c)
+		c.Ratio = truth.tolerated
+	})
 	with("shocks", "shared outages: errors x 10 for 30 s, every 5 min on average", func(c *Cell) { c.Climate = shocks })
 	with("wave", "a day's wave in the time of the release: traffic 20 to 180 %, errors 50 to 150 %", func(c *Cell) { c.Climate = wave })
 	with("bursty-pod", "one of 9 stable pods fails in bursts, at the same mean", func(c *Cell) { c.Climate = burstyPod })
@@ -201,6 +209,12 @@ func nulls() []Cell {
 		c.Scraped = five
 		c.Scraped.Offsets, c.Scraped.Missing = true, 1./3
 		c.Scraped.Restart, c.Scraped.Late = 4*time.Minute, 20*time.Second
+	})
+	with("everything-r0", "the same with r0 = 1 and delta = 0", func(c *Cell) {
+		c.Scraped = five
+		c.Scraped.Offsets, c.Scraped.Missing = true, 1./3
+		c.Scraped.Restart, c.Scraped.Late = 4*time.Minute, 20*time.Second
+		c.Compare = strict
 	})
 	return cells
 }

@@ -17,6 +17,7 @@ type direct struct {
 	strata     []stratum
 	newest     float64
 	dropped    int
+	known      int // sources that were scraped
 }
 
 // followed is a source, as it was last scraped.
@@ -56,6 +57,9 @@ func (d *direct) leaveOut(warmUps []analysis.Window) {
 
 func (d *direct) observe(scrape Scrape) {
 	last := &d.sources[scrape.Source]
+	if last.at == 0 {
+		d.known++
+	}
 	more := make([]Pair, len(d.weights))
 	fell := false
 	for w := range more {
@@ -80,10 +84,10 @@ func (d *direct) observe(scrape Scrape) {
 	d.newest = max(d.newest, scrape.At)
 }
 
-// warm says whether the interval (from, to] touches a warm-up.
+// warm says whether the interval (from, to] has a moment in a warm-up, [from, until).
 func (d *direct) warm(from, to float64) bool {
 	for _, w := range d.warmUps {
-		if from < w.until && to > w.from {
+		if from < w.until && to >= w.from {
 			return true
 		}
 	}
@@ -93,7 +97,7 @@ func (d *direct) warm(from, to float64) bool {
 func (d *direct) evidence(time.Time) analysis.Evidence {
 	evidence := analysis.Evidence{
 		Boundaries: d.boundaries, Patience: analysis.Patience,
-		Newest: at(d.newest), Interval: d.every, Sources: len(d.sources), Dropped: d.dropped,
+		Newest: at(d.newest), Interval: d.every, Sources: d.known, Dropped: d.dropped,
 	}
 	for w, s := range d.strata {
 		if s.seen[Canary].All+s.seen[Stable].All > 0 {

@@ -134,10 +134,10 @@ func (r Report) timePlot() plot {
 		})
 }
 
-// powerPlot shows the power against D.
+// powerPlot shows the power against what a cell can show beyond what is tolerated.
 func (r Report) powerPlot() plot {
 	x := axis(math.Log, .1, 10000)
-	p := plot{Width: plotWidth, Left: plotLeft, Height: 340, Lines: []tick{{x(enough), "D = 12"}}}
+	p := plot{Width: plotWidth, Left: plotLeft, Height: 340, Lines: []tick{{x(enough), "12"}}}
 	for _, value := range []float64{.1, 1, 10, 100, 1000, 10000} {
 		p.Ticks = append(p.Ticks, tick{x(value), number(value)})
 	}
@@ -147,9 +147,9 @@ func (r Report) powerPlot() plot {
 	}
 	for _, row := range r.some(false) {
 		for _, result := range row.Results {
-			m := mark{Class: result.Contender, X: x(row.D), Y: y(result.RolledBack)}
+			m := mark{Class: result.Contender, X: x(row.Beyond), Y: y(result.RolledBack)}
 			m.From, m.To = m.X, m.X
-			m.Text = fmt.Sprintf("%s, %s: %s at D = %s", row.Name, result.Contender, tenth(result.RolledBack), number(row.D))
+			m.Text = fmt.Sprintf("%s, %s: %s at D = %s", row.Name, result.Contender, tenth(result.RolledBack), number(row.Beyond))
 			p.Marks = append(p.Marks, m)
 		}
 	}

@@ -76,7 +76,7 @@ func newOurs(cell Cell, trace uint64) Judge {
 		o.release.Boundaries = append(o.release.Boundaries, time.Duration(Bounds[b]*float64(time.Second)+.5))
 	}
 	if cell.Scraped.Ledger {
-		o.book = newTaped(cell, bounds)
+		o.book = newServed(cell, bounds)
 	} else {
 		o.book = newDirect(cell)
 	}

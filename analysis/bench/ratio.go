@@ -150,12 +150,13 @@ func (c Cell) D() (d, beyond float64) {
 	return information(c, best, 1), information(c, best, best.tolerated)
 }
 
-// tested is how many seconds of a step are tested after the onset, if all goes as planned.
+// tested is how many seconds of a step are tested after the onset, if all goes as planned. The interval
+// between two scrapes that a warm-up ends in is lost with it.
 func (c Cell) tested(step int) float64 {
 	length := seconds(c.Plan.Step)
 	from, to := float64(step)*length, float64(step+1)*length
 	if step == 0 || !c.Plan.FirstOnly {
-		from += seconds(c.Plan.WarmUp)
+		from += seconds(c.Plan.WarmUp + c.Scraped.Every)
 	}
 	return max(to-max(from, seconds(c.Onset)), 0)
 }

@@ -5,15 +5,15 @@ import (
 	"testing"
 )
 
-// D by its definition, for a cell that can be worked out by hand: 50 rps, 0.9 %, r = 2, five steps of 4 minutes
-// that are tested. KL(q || pi) in nats was computed with bc -l at the weights, q = 2 pi / (1 + pi).
+// D by its definition, for a cell that can be worked out by hand: 50 rps, 0.9 %, r = 2, five steps with 235 s
+// each that are tested. KL(q || pi) in nats was computed with bc -l at the weights, q = 2 pi / (1 + pi).
 func TestInformation(t *testing.T) {
 	d, beyond := worse(50, .009, 2).D()
 	want := 0.
 	for weight, divergence := range map[float64]float64{
 		.05: .017223853, .10: .030716580, .20: .048727503, .30: .057549819, .50: .056633012,
 	} {
-		want += 50 * 240 * .009 * (1 + weight) * divergence
+		want += 50 * 235 * .009 * (1 + weight) * divergence
 	}
 	if math.Abs(d-want) > 1e-6*want {
 		t.Errorf("D = %v, want %v", d, want)

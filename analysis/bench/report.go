@@ -28,7 +28,10 @@ type Row struct {
 	Name  string `json:"name"`
 	About string `json:"about"`
 	Null  string `json:"null,omitempty"`
-	// D is what the cell can show; Beyond is the same against what our judge tolerates. Both are 0 in a null.
+	// Beside is shown without being held to the bars.
+	Beside bool `json:"beside,omitempty"`
+	// D is what the cell can show; Beyond is the same against what our judge tolerates, which the bars go by.
+	// Both are 0 in a null.
 	D       float64  `json:"d"`
 	Beyond  float64  `json:"dBeyondTolerance"`
 	Ratio   float64  `json:"ratio"`
@@ -61,7 +64,7 @@ func (r Row) of(contender string) Result {
 func Rows(cells []Cell, results []Result) []Row {
 	var rows []Row
 	for _, cell := range cells {
-		row := Row{Name: cell.Name, About: cell.About, Null: cell.Null, Ratio: cell.Ratio, Scrape: seconds(cell.Scraped.Every)}
+		row := Row{Name: cell.Name, About: cell.About, Null: cell.Null, Beside: cell.Beside, Ratio: cell.Ratio, Scrape: seconds(cell.Scraped.Every)}
 		if !cell.IsNull() {
 			row.D, row.Beyond = cell.D()
 			row.D, row.Beyond = math.Round(10*row.D)/10, math.Round(10*row.Beyond)/10
@@ -104,7 +107,7 @@ func (r Report) Write(w io.Writer) error {
 			continue
 		}
 		for i, result := range row.Results {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s-%s\t%s\t%.0f\t%s\t%s\t\n", only(i == 0, row.Name),
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s-%s\t%s\t%.0f\t%s\t%s\t\n", only(i == 0, row.Name+only(row.Beside, " *")),
 				only(i == 0, number(row.D)), only(i == 0, number(row.Beyond)), result.Contender,
 				tenth(result.RolledBack), tenth(result.Low), tenth(result.High), took(result.Detect), result.Excess,
 				tenth(result.Inconclusive), took(result.Promote))
@@ -165,9 +168,9 @@ func took(time *float64) string {
 }
 
 // NewReport makes the report of what was played.
-func NewReport(cells []Cell, results []Result, traces int, verdicts float64) Report {
+func NewReport(cells []Cell, results []Result, traces int, speed Speed) Report {
 	report := Report{Benchmark: "judge", Traces: traces, Alpha: Alpha, Cells: Rows(cells, results), Notes: notes}
-	report.Figures, report.Bars = Judged(report.Cells, verdicts)
+	report.Figures, report.Bars = Judged(report.Cells, speed)
 	return report
 }
 
@@ -182,4 +185,16 @@ func (r Report) OK() bool {
 }
 
 // notes say what was simulated.
-var notes = []string{}
+var notes = []string{
+	"Plan, the same for all judges: 5, 10, 20, 30 and 50 % for 5 minutes each, of which the first is warm-up for our judge, a scrape every 5 s " +
+		"(15 s where sources misbehave), a look after each. The quiet cells: 10 to 50 % for 10 minutes each, warm-up once. " +
+		"A step that is not passed is held up to three times its length; then the release is inconclusive.",
+	"Our judge: alpha 5 %, else its defaults (r0 = 1.1, delta = 0.0005; 1 and 0 in the quiet cells and everything-r0), success rate and latency in every cell, " +
+		"slow at 150, 250, 400 and 750 ms. In resets, missing, offsets, late-proxies and everything its evidence comes from the real Sampler, decoder and ledger, " +
+		"else from the same rules without them; a test compares the two.",
+	"D = sum of e KL(q || pi) over what is tested: what can be told from no difference at all. Beyond: the same from what our judge tolerates, " +
+		"r0 p + delta in the place of p. The bars are asked where beyond is at least 12: with less not even the ratio test of that null has the power. " +
+		"Cells marked * are beside the design's list and asked nothing.",
+	"The ratio test knows r, the onset and the boundary that tells most, and sees what our judge sees. Times count from the onset, warm-up included; " +
+		"excess bad answers until the release ended. A rollback in a null or before the onset is false.",
+}

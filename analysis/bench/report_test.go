@@ -23,19 +23,19 @@ func rows() []Row {
 		{Name: "null", Results: []Result{
 			result("ours", .03, nil), result("threshold", .5, nil), result("mann-whitney", .06, nil), result("ratio", .04, nil),
 		}},
-		{Name: "large", Null: "null", D: 12, Ratio: 2, Scrape: 5, Results: []Result{
+		{Name: "large", Null: "null", D: 20, Beyond: 12, Ratio: 2, Scrape: 5, Results: []Result{
 			result("ours", .95, pointer(175)), result("threshold", 1, pointer(60)),
 			result("mann-whitney", 1, pointer(175)), result("ratio", 1, pointer(100)),
 		}},
-		{Name: "small", Null: "null", D: 11.9, Ratio: 2, Scrape: 5, Results: []Result{
+		{Name: "small", Null: "null", D: 20, Beyond: 11.9, Ratio: 2, Scrape: 5, Results: []Result{
 			result("ours", .1, nil), result("threshold", 1, pointer(60)),
 			result("mann-whitney", 1, pointer(60)), result("ratio", 1, pointer(60)),
 		}},
-		{Name: "slight", Null: "null", D: 40, Ratio: 1.5, Scrape: 5, Results: []Result{
+		{Name: "slight", Null: "null", D: 40, Beyond: 30, Ratio: 1.5, Scrape: 5, Results: []Result{
 			result("ours", .99, pointer(170)), result("threshold", 1, pointer(60)),
 			result("mann-whitney", .1, nil), result("ratio", 1, pointer(100)),
 		}},
-		{Name: quietCell, Null: "null", D: 20, Ratio: 10, Scrape: 5, Results: []Result{
+		{Name: quietCell, Null: "null", D: 20, Beyond: 20, Ratio: 10, Scrape: 5, Results: []Result{
 			result("ours", .97, pointer(100)), result("ratio", 1, pointer(100)),
 		}},
 	}
@@ -64,14 +64,15 @@ func TestBars(t *testing.T) {
 		"but not than one that is often wrong":     {func(r []Row) { r[0].Results[2].RolledBack = .065; r[1].Results[2].Detect = pointer(5) }, 1000, nil},
 		"a miss is later than all":                 {func(r []Row) { r[1].Results[0].Detect = nil }, 1000, []int{rivals, bound}},
 		"1.7 times the ratio test and a scrape":    {func(r []Row) { r[3].Results[0].Detect = pointer(175.1) }, 1000, []int{bound}},
-		"little traffic has a bar of its own":      {func(r []Row) { r[4].Results[0].RolledBack, r[4].D = .949, 3 }, 1000, []int{low}},
+		"little traffic has a bar of its own":      {func(r []Row) { r[4].Results[0].RolledBack, r[4].Beyond = .949, 3 }, 1000, []int{low}},
+		"nothing is asked beside":                  {func(r []Row) { r[1].Beside = true; r[1].Results[0].RolledBack, r[1].Results[0].Detect = 0, nil }, 1000, nil},
 		"too slow":                                 {func([]Row) {}, 999, []int{fast}},
-		"a cell that was not played":               {func(r []Row) { r[4].Name, r[4].D = "other", 3 }, 1000, nil},
+		"a cell that was not played":               {func(r []Row) { r[4].Name, r[4].Beyond = "other", 3 }, 1000, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := rows()
 			test.change(r)
-			_, bars := Judged(r, test.verdicts)
+			_, bars := Judged(r, Speed{Release: test.verdicts})
 			var missed []int
 			for i, bar := range bars {
 				for range bar.Missed {
@@ -92,7 +93,7 @@ func TestBars(t *testing.T) {
 }
 
 func TestFigures(t *testing.T) {
-	figures, _ := Judged(rows(), 1234)
+	figures, _ := Judged(rows(), Speed{Release: 1234})
 	var lines []string
 	for _, figure := range figures {
 		lines = append(lines, figure.String())
@@ -101,14 +102,14 @@ func TestFigures(t *testing.T) {
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Error(diff)
 	}
-	if figures, _ := Judged(rows()[:1], 1234); len(figures) != 2 {
+	if figures, _ := Judged(rows()[:1], Speed{Release: 1234}); len(figures) != 2 {
 		t.Errorf("figures of cells that were not played: %v", figures)
 	}
 }
 
 func TestReport(t *testing.T) {
 	cells := []Cell{same(50, .009), worse(50, .009, 50), durations("latency-null", "the same <b>"), quiet10()}
-	report := NewReport(cells, Simulate(cells, []Contender{Threshold, MannWhitney, Ratio}, 4, 1, nil), 4, 2000)
+	report := NewReport(cells, Simulate(cells, []Contender{Threshold, MannWhitney, Ratio}, 4, 1, nil), 4, Speed{Release: 2000})
 	var text strings.Builder
 	if err := report.Write(&text); err != nil {
 		t.Fatal(err)

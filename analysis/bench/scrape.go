@@ -24,7 +24,8 @@ type source struct {
 }
 
 const (
-	jitter = .1 // of a scrape's time, in seconds to either side
+	jitter = .1   // of a scrape's time, in seconds to either side
+	settle = .001 // by how much a scrape is before the look that sees it
 	never  = 1e18
 )
 
@@ -37,9 +38,9 @@ func newSources(t *traffic, trace uint64) *sources {
 	for i := range s.all {
 		one := &s.all[i]
 		one.counters, one.known = make([]Pair, len(s.plan.Weights)), 1
-		one.offset, one.restart = every, s.next(0)
+		one.offset, one.restart = every-settle, s.next(0)
 		if s.scraped.Offsets {
-			one.offset = jitter + (every-2*jitter)*s.random.Float64()
+			one.offset = jitter + (every-settle-2*jitter)*s.random.Float64()
 		}
 		for range s.plan.Weights {
 			one.delay = append(one.delay, seconds(s.scraped.Late)*s.random.Float64())

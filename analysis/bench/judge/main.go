@@ -48,7 +48,7 @@ func run(args []string) (bool, error) {
 	results := bench.Simulate(cells, bench.Contenders(), *traces, *workers, func(r bench.Result) {
 		fmt.Fprintf(os.Stderr, "%5.0f s  %s, %s: %.1f %% rolled back\n", time.Since(began).Seconds(), r.Cell, r.Contender, 100*r.RolledBack)
 	})
-	report := bench.NewReport(cells, results, *traces, bench.Verdicts())
+	report := bench.NewReport(cells, results, *traces, bench.MeasureSpeed())
 	if err := report.Write(os.Stdout); err != nil {
 		return false, err //nolint:wrapcheck // it says all there is to say
 	}
