@@ -62,7 +62,8 @@ const benchInterval = 15 * time.Second
 // scrape makes the answer after n scrapes.
 func (f *fleet) scrape(n int) {
 	f.now = since.Add(time.Duration(n)*benchInterval + 5*time.Second)
-	b := append(f.body[:0], `{"status":"success","data":{"resultType":"matrix","result":[`...)
+	b := f.body[:0]
+	b = append(b, `{"status":"success","data":{"resultType":"matrix","result":[`...)
 	for i, text := range f.texts {
 		if i > 0 {
 			b = append(b, ',')
@@ -80,7 +81,8 @@ func (f *fleet) scrape(n int) {
 		}
 		b = append(b, `]}`...)
 	}
-	f.body = append(b, `]}}`...)
+	b = append(b, `]}}`...)
+	f.body = b
 }
 
 func (f *fleet) RoundTrip(r *http.Request) (*http.Response, error) {

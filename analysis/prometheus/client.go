@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -94,40 +95,77 @@ func (c *Client) Close() {
 	}
 }
 
-// Query evaluates an expression at a time: to a scalar, a vector or a string. A result that is something
+// Query evaluates an expression at a time, or now where that is zero: to a scalar, a vector or a string. A result that is something
 // else is an error, and so is an answer that is not complete.
 func (c *Client) Query(ctx context.Context, expression string, at time.Time) (check.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
-	value, warnings, _, err := c.api.Query(ctx, expression, at, v1.WithLimit(c.options.MaxSeries))
+	body, err := c.fetch(ctx, expression, at, nil)
 	if err != nil {
-		return check.Result{}, clean("query prometheus", err)
+		return check.Result{}, err
 	}
-	harmless, err := complete(warnings)
+	result, err := resultOf(body)
+	switch {
+	case err != nil:
+		return check.Result{}, fmt.Errorf("query prometheus: %w", err)
+	case uint64(len(result.Series)) > c.options.MaxSeries:
+		return check.Result{}, fmt.Errorf("query prometheus: more than %d series", c.options.MaxSeries)
+	}
+	return result, nil
+}
+
+// errHistogram is a result that no condition can be put to.
+var errHistogram = errors.New("the result is a histogram, not a number; take histogram_quantile or histogram_count of it")
+
+// resultOf reads the answer to a query. The Go client does not know strings.
+func resultOf(body []byte) (check.Result, error) {
+	var answer struct {
+		Status, ErrorType, Error string
+		Warnings                 []string
+		Data                     struct {
+			ResultType string
+			Result     json.RawMessage
+		}
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return check.Result{}, errors.New("bad_response: not what the API answers")
+	}
+	if answer.Status != "success" {
+		return check.Result{}, fmt.Errorf("%s: %s", short(answer.ErrorType), short(answer.Error))
+	}
+	harmless, err := complete(answer.Warnings)
 	if err != nil {
 		return check.Result{}, err
 	}
 	result := check.Result{Warnings: harmless}
-	switch value := value.(type) {
-	case *model.Scalar:
-		result.Kind, result.Number = check.KindScalar, float64(value.Value)
-	case *model.String:
-		result.Kind, result.Text = check.KindString, value.Value
-	case model.Vector:
-		if uint64(len(value)) > c.options.MaxSeries {
-			return check.Result{}, fmt.Errorf("query prometheus: more than %d series", c.options.MaxSeries)
-		}
-		result.Kind, result.Series = check.KindVector, make([]check.Series, 0, len(value))
-		for _, s := range value {
-			if s == nil || s.Histogram != nil {
-				return check.Result{}, errors.New("query prometheus: the result is a histogram, not a number; take histogram_quantile or histogram_count of it")
-			}
-			result.Series = append(result.Series, check.Series{Labels: labelsOf(s.Metric), Value: float64(s.Value)})
-		}
-	case model.Matrix:
-		return check.Result{}, errors.New("query prometheus: the result is a range of samples, not one value; take rate or another function of it")
+	var (
+		scalar model.Scalar
+		text   model.String
+		vector model.Vector
+	)
+	switch answer.Data.ResultType {
+	case "scalar":
+		err = json.Unmarshal(answer.Data.Result, &scalar)
+		result.Kind, result.Number = check.KindScalar, float64(scalar.Value)
+	case "string":
+		err = json.Unmarshal(answer.Data.Result, &text)
+		result.Kind, result.Text = check.KindString, text.Value
+	case "vector":
+		err = json.Unmarshal(answer.Data.Result, &vector)
+		result.Kind = check.KindVector
+	case "matrix":
+		return check.Result{}, errors.New("the result is a range of samples, not one value; take rate or another function of it")
 	default:
-		return check.Result{}, errors.New("query prometheus: the answer has no result")
+		return check.Result{}, errors.New("the answer has no result")
+	}
+	if err != nil {
+		return check.Result{}, errors.New("bad_response: not what the API answers")
+	}
+	for _, s := range vector {
+		if s == nil || s.Histogram != nil {
+			return check.Result{}, errHistogram
+		}
+		result.Series = append(result.Series, check.Series{Labels: labelsOf(s.Metric), Value: float64(s.Value)})
 	}
 	return result, nil
 }
@@ -141,7 +179,7 @@ func (c *Client) Range(ctx context.Context, expression string, from, to time.Tim
 		return nil, clean("query prometheus", err)
 	}
 	if _, err := complete(warnings); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("query prometheus: %w", err)
 	}
 	matrix, ok := value.(model.Matrix)
 	switch {
@@ -153,7 +191,7 @@ func (c *Client) Range(ctx context.Context, expression string, from, to time.Tim
 	points := make([]check.Points, 0, len(matrix))
 	for _, s := range matrix {
 		if s == nil || len(s.Histograms) > 0 {
-			return nil, errors.New("query prometheus: the result is a histogram, not a number; take histogram_quantile or histogram_count of it")
+			return nil, fmt.Errorf("query prometheus: %w", errHistogram)
 		}
 		p := check.Points{Labels: labelsOf(s.Metric), Values: make([]float64, len(s.Values))}
 		for i, v := range s.Values {
@@ -169,7 +207,7 @@ func (c *Client) Range(ctx context.Context, expression string, from, to time.Tim
 func complete(warnings []string) (harmless []string, err error) {
 	for _, w := range warnings {
 		if !strings.HasPrefix(w, "PromQL ") {
-			return nil, fmt.Errorf("query prometheus: the answer is not complete: %s", short(w))
+			return nil, fmt.Errorf("the answer is not complete: %s", short(w))
 		}
 		harmless = append(harmless, short(w))
 	}
@@ -184,12 +222,14 @@ func labelsOf(metric model.Metric) map[string]string {
 	return labels
 }
 
-// fetch reads the answer to an expression as it stands, into the memory given.
+// fetch reads the answer to an expression as it stands, into the memory given. Errors of the server's are
+// worded as its Go client does.
 func (c *Client) fetch(ctx context.Context, expression string, at time.Time, into []byte) ([]byte, error) {
-	form := url.Values{
-		"query": {expression}, "time": {fmt.Sprintf("%.3f", float64(at.UnixMilli())/1000)},
-		"limit": {fmt.Sprint(c.options.MaxSeries)},
-	}.Encode()
+	values := url.Values{"query": {expression}, "limit": {strconv.FormatUint(c.options.MaxSeries, 10)}}
+	if !at.IsZero() {
+		values.Set("time", strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', -1, 64))
+	}
+	form := values.Encode()
 	status, body, err := c.do(ctx, http.MethodPost, c.query, form, into)
 	switch status {
 	case http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented: // a proxy that lets no POST through

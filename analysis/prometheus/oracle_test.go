@@ -144,11 +144,11 @@ func dumb(history map[string][]snapshot, release analysis.Release, bounds []time
 				return uint64(n)
 			}
 			r := analysis.Requests{Started: sum(startedName, "", ""), Failed: sum(totalName, "503", "") + sum(totalName, "0", "")}
-			gaveUp, late := sum(totalName, "499", ""), uint64(0)
+			gaveUp := sum(totalName, "499", "")
 			for i, le := range []string{"0.1", "0.25"} {
 				over := sum(bucketName, "4xx", "+Inf") - sum(bucketName, "4xx", le)
 				if i == 0 {
-					late = min(over, gaveUp)
+					late := min(over, gaveUp)
 					r.Answered = sum(totalName, "", "") - gaveUp + late
 					r.Cancelled = gaveUp - late
 				}

@@ -21,7 +21,7 @@ func (c *Client) Raw(ctx context.Context, selector string, from, to time.Time) (
 		return nil, clean("query prometheus", err)
 	}
 	if _, err := complete(warnings); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("query prometheus: %w", err)
 	}
 	matrix, ok := value.(model.Matrix)
 	switch {

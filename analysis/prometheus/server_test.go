@@ -28,6 +28,9 @@ import (
 
 // These tests run a real Prometheus, which scrapes the proxies' own recorder.
 
+// prometheusID is the process of the Prometheus that was started last.
+var prometheusID atomic.Int64
+
 // binary finds the Prometheus that `make build/bin/prometheus` builds.
 func binary(t *testing.T) string {
 	t.Helper()
@@ -89,12 +92,18 @@ func (p *proxy) requests(revision string, n, code int, d time.Duration) {
 	}
 }
 
-// start runs a Prometheus that scrapes the proxies, and waits until it listens.
+// start runs a Prometheus that scrapes the proxies, both kinds of histograms, and waits until it listens.
 func start(t *testing.T, interval time.Duration, proxies ...*proxy) (address string) {
 	t.Helper()
+	return startWith(t, interval, "always_scrape_classic_histograms: true", proxies...)
+}
+
+// startWith is start with other global settings.
+func startWith(t *testing.T, interval time.Duration, global string, proxies ...*proxy) (address string) {
+	t.Helper()
 	path, dir := binary(t), t.TempDir()
-	config := fmt.Sprintf("global: {scrape_interval: %s, scrape_timeout: %s, scrape_native_histograms: true, always_scrape_classic_histograms: true}\nscrape_configs:\n- job_name: pods\n  honor_labels: true\n  static_configs:\n",
-		interval, interval)
+	config := fmt.Sprintf("global: {scrape_interval: %s, scrape_timeout: %s, scrape_native_histograms: true, %s}\nscrape_configs:\n- job_name: pods\n  honor_labels: true\n  static_configs:\n",
+		interval, interval, global)
 	for _, p := range proxies {
 		config += fmt.Sprintf("  - {targets: [%q], labels: {pod: %q, namespace: elsewhere}}\n", strings.TrimPrefix(p.server.URL, "http://"), p.pod)
 	}
@@ -109,6 +118,7 @@ func start(t *testing.T, interval time.Duration, proxies ...*proxy) (address str
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
+	prometheusID.Store(int64(command.Process.Pid))
 	listens, read := make(chan string, 1), make(chan struct{})
 	var log strings.Builder
 	go func() {
@@ -149,6 +159,26 @@ func connect(t *testing.T, address string) *prometheus.Sampler {
 		t.Fatal(err)
 	}
 	return sampler
+}
+
+// eventually looks every 50 ms until the evidence is as wanted.
+func eventually(t *testing.T, sampler analysis.EvidenceSource, release analysis.Release, what string, wanted func(analysis.Evidence) bool) analysis.Evidence {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		evidence, err := sampler.Evidence(ctx, release)
+		if err == nil && wanted(evidence) {
+			return evidence
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("wait until %s: last %+v, %v", what, evidence, err)
+		case <-ticker.C:
+		}
+	}
 }
 
 // until samples every 50 ms until the counts are as wanted.

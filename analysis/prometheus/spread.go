@@ -20,8 +20,11 @@ func (s *Sampler) PodSpread(ctx context.Context, release analysis.Release) (spre
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	vector, err := s.instant(ctx, fmt.Sprintf(`sum by (pod,instance,code,grpc_status) (increase(%s{reporter="destination",namespace=%s,service=%s,revision=%s}[%ds]))`,
-		totalName, strconv.Quote(release.Namespace), strconv.Quote(release.Service), strconv.Quote(veteranOf(release)), int(history.Seconds())), release.Since)
+	series := fmt.Sprintf(`%s{reporter="destination",namespace=%s,service=%s,revision=%s}`,
+		totalName, strconv.Quote(release.Namespace), strconv.Quote(release.Service), strconv.Quote(veteranOf(release)))
+	// Not increase(): a code's series begins with its first failures, which that leaves out.
+	last, first := fmt.Sprintf("last_over_time(%s[1h])", series), fmt.Sprintf("last_over_time(%s[2m] offset 1h)", series)
+	vector, err := s.instant(ctx, fmt.Sprintf("sum by (pod,instance,code,grpc_status) (%s - (%s or 0*%s))", last, first, last), release.Since)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -33,31 +36,36 @@ func (s *Sampler) PodSpread(ctx context.Context, release analysis.Release) (spre
 		}
 		how, err := outcomeOf(string(v.Metric["code"]), string(v.Metric["grpc_status"]))
 		n := float64(v.Value)
-		if err != nil || !(n >= 0) || math.IsInf(n, 0) {
+		if err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
 			return 0, 0, doubtf("the pods' counts of %s cannot be read", release.Service)
 		}
-		if counts[pod] == nil {
-			counts[pod] = &podCount{}
+		c := counts[pod]
+		if c == nil {
+			c = &podCount{}
+			counts[pod] = c
 		}
-		switch how {
+		switch c.restarted = c.restarted || n < 0; how {
 		case cancelled:
 			continue
 		case failed:
-			counts[pod].failed += n
+			c.failed += n
 		}
-		counts[pod].requests += n
+		c.requests += n
 	}
 	var list []podCount
 	for _, c := range counts {
-		if c.requests > 0 {
+		if c.requests > 0 && !c.restarted {
 			list = append(list, *c)
 		}
 	}
 	return spreadOf(list), len(list), nil
 }
 
-// podCount is what one pod answered.
-type podCount struct{ requests, failed float64 }
+// podCount is what one pod answered; one that restarted in between says too little.
+type podCount struct {
+	requests, failed float64
+	restarted        bool
+}
 
 // spreadOf estimates tau, the standard deviation of the logarithms of the pods' error rates, by moments:
 // errors at pod i, of n_i requests, are Poisson with mean mu_i U_i, mu_i = p n_i, where U_i is log-normal
