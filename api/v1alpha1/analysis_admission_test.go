@@ -109,7 +109,7 @@ metrics:
 		"a header twice":                  {spec: web("headers: [{key: A, value: c}, {key: A, value: d}]"), refused: "Duplicate value"},
 		"a URL that is none":              {spec: strings.Replace(web(""), "http://a", "ftp://a", 1), refused: "provider.web.url begins with http:// or https://"},
 		"a method that is none":           {spec: web("method: DELETE"), refused: "web.method"},
-		"a GET with a body":               {spec: web("body: a"), refused: "provider.web.body is sent with method POST only"},
+		"a GET with a body":               {spec: web("body: a"), refused: "provider.web.body is sent with method POST or PUT only"},
 		"a job with a condition":          {spec: "{metrics: [{name: a, successCondition: 'true', provider: {job: " + job + "}}]}", refused: "a job says by itself whether it succeeded"},
 		"a job that compares":             {spec: "{metrics: [{name: a, compare: Stable, provider: {job: " + job + "}}]}", refused: "a job says by itself whether it succeeded"},
 		"a job":                           {spec: "{metrics: [{name: a, provider: {job: " + job + "}}]}"},

@@ -58,6 +58,10 @@ type AnalysisRunSpec struct {
 	// Revisions are the versions of the release, for metrics that compare.
 	// +optional
 	Revisions RunRevisions `json:"revisions,omitempty"`
+	// Since is when the canary got its first weight: range queries do not go further back, where there was
+	// no canary to compare.
+	// +optional
+	Since *metav1.MicroTime `json:"since,omitempty"`
 	// Args are the arguments' values. Those from Secrets are read for each measurement.
 	// +kubebuilder:validation:MaxItems=60
 	// +kubebuilder:validation:XValidation:rule="self.all(a, has(a.value) || (has(a.valueFrom) && has(a.valueFrom.secretKeyRef)))",message="spec.args: an argument of a run has value or valueFrom.secretKeyRef"

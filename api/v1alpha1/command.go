@@ -16,6 +16,8 @@ const (
 	LabelInject = "sluice.dev/inject"
 	// LabelManagedBy is on what the operator creates, with the Rollout's name as value.
 	LabelManagedBy = "sluice.dev/managed-by-rollout"
+	// LabelAnalysisRun is on the Jobs of an AnalysisRun, with the run's name as value.
+	LabelAnalysisRun = "sluice.dev/analysis-run"
 	// AnnotationHeld is on a Deployment whose new template the hold policy has paused.
 	AnnotationHeld = "sluice.dev/held"
 	// AnnotationCommand is on a Rollout: a Command as JSON, from the command line or from chat.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 )
 
-// JobProvider runs a Job for each measurement. The Job goes when its measurement is over.
+// JobProvider runs a Job for each measurement: one that completes is successful, one that fails has failed. A
+// Job goes when its measurement is over; a metric's last failed one stays as long as the run, for its logs.
+// Without activeDeadlineSeconds a Job may take an hour.
 type JobProvider struct {
 	// Metadata is put on the Job.
 	// +optional

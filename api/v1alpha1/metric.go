@@ -190,7 +190,7 @@ type PrometheusProvider struct {
 //
 // +kubebuilder:validation:XValidation:rule="duration(self.step) <= duration(self.window)",message="spec.metrics: provider.prometheus.range.step is at most as long as window"
 type QueryRange struct {
-	// Window is how far back the points go, at most to the first weight of the release.
+	// Window is how far back the points go, at most to spec.since of the run.
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('10s') && duration(self) <= duration('24h')",message="spec.metrics: provider.prometheus.range.window is between 10s and 24h"
 	Window metav1.Duration `json:"window"`
 	// Step between two points.
@@ -200,7 +200,7 @@ type QueryRange struct {
 
 // WebProvider asks an HTTP server. The response is JSON, at most 1 MiB.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.body) || (has(self.method) && self.method == 'POST')",message="spec.metrics: provider.web.body is sent with method POST only"
+// +kubebuilder:validation:XValidation:rule="!has(self.body) || (has(self.method) && self.method != 'GET')",message="spec.metrics: provider.web.body is sent with method POST or PUT only"
 type WebProvider struct {
 	// URL that is asked.
 	// +kubebuilder:validation:MaxLength=2048
@@ -208,7 +208,7 @@ type WebProvider struct {
 	URL string `json:"url"`
 	// Method of the request.
 	// +kubebuilder:default=GET
-	// +kubebuilder:validation:Enum=GET;POST
+	// +kubebuilder:validation:Enum=GET;POST;PUT
 	// +optional
 	Method string `json:"method,omitempty"`
 	// Headers are sent with the request.
@@ -217,7 +217,7 @@ type WebProvider struct {
 	// +listMapKey=key
 	// +optional
 	Headers []Header `json:"headers,omitempty"`
-	// Body of a POST.
+	// Body of a POST or PUT.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16384
 	// +optional

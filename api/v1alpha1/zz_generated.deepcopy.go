@@ -99,6 +99,10 @@ func (in *AnalysisRunList) DeepCopyObject() runtime.Object {
 func (in *AnalysisRunSpec) DeepCopyInto(out *AnalysisRunSpec) {
 	*out = *in
 	out.Revisions = in.Revisions
+	if in.Since != nil {
+		in, out := &in.Since, &out.Since
+		*out = (*in).DeepCopy()
+	}
 	if in.Args != nil {
 		in, out := &in.Args, &out.Args
 		*out = make([]Argument, len(*in))
