@@ -77,9 +77,9 @@ func sameServer(next *http.Request, before []*http.Request) error {
 // metadata is the address, besides the link-local ones, at which a cloud gives credentials to its machines.
 var metadata = netip.MustParseAddr("fd00:ec2::254")
 
-// guard dials servers, but not at addresses that are reachable from here only: those of this machine, and of
+// Dialer dials servers, but not at addresses that are reachable from here only: those of this machine, and of
 // the cloud's credentials for it. It looks at what a name was resolved to.
-func guard(loopback bool) func(ctx context.Context, network, address string) (net.Conn, error) {
+func Dialer(loopback bool) func(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	dialer.Control = func(_, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)

@@ -63,7 +63,7 @@ type Client struct {
 
 // New makes a Client. It does not talk to a server yet. Errors have no secrets.
 func New(options Options) (*Client, error) {
-	transport, err := options.Connection.RoundTripper(config.WithDialContextFunc(guard(options.Loopback)), config.WithUserAgent("sluice"))
+	transport, err := options.Connection.RoundTripper(config.WithDialContextFunc(Dialer(options.Loopback)), config.WithUserAgent("sluice"))
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what it was about
 	}
