@@ -4,6 +4,8 @@
 TRACES ?= 1000
 CELLS  ?=
 
+##@ Judge
+
 .PHONY: bench-judge
 bench-judge: ## Measure the judge on simulated releases, into build/bench/judge.json and .html (TRACES=100 for a quick look)
 	@go run ./analysis/bench/judge -traces $(TRACES) -only '$(CELLS)' -out build/bench
