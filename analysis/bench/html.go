@@ -89,14 +89,8 @@ func axis(place func(float64) float64, low, high float64) func(float64) float64 
 }
 
 // rowsPlot is a plot with a row for each cell.
-func rowsPlot(rows []Row, x func(float64) float64, ticks, lines map[float64]string, marks func(Row, Result, float64) mark) plot {
+func rowsPlot(rows []Row, marks func(Row, Result, float64) mark) plot {
 	p := plot{Width: plotWidth, Left: plotLeft, Height: rowHeight*len(rows) + 40}
-	for value, text := range ticks {
-		p.Ticks = append(p.Ticks, tick{x(value), text})
-	}
-	for value, text := range lines {
-		p.Lines = append(p.Lines, tick{x(value), text})
-	}
 	for i, row := range rows {
 		y := float64(rowHeight*i + 16)
 		p.Labels = append(p.Labels, label{y, row.Name})
@@ -110,28 +104,30 @@ func rowsPlot(rows []Row, x func(float64) float64, ticks, lines map[float64]stri
 // nullPlot shows the false rollbacks, on a scale of square roots.
 func (r Report) nullPlot() plot {
 	x := axis(math.Sqrt, 0, 1)
-	return rowsPlot(r.some(true), x,
-		map[float64]string{0: "0", .01: "1 %", .1: "10 %", .25: "25 %", .5: "50 %", 1: "100 %"},
-		map[float64]string{Alpha: "5 %", mostFalse: ""},
-		func(row Row, result Result, y float64) mark {
-			return mark{
-				Class: result.Contender, X: x(result.RolledBack), Y: y, From: x(result.Low), To: x(result.High),
-				Text: fmt.Sprintf("%s, %s: %s (%s to %s)", row.Name, result.Contender, tenth(result.RolledBack), tenth(result.Low), tenth(result.High)),
-			}
-		})
+	p := rowsPlot(r.some(true), func(row Row, result Result, y float64) mark {
+		return mark{
+			Class: result.Contender, X: x(result.RolledBack), Y: y, From: x(result.Low), To: x(result.High),
+			Text: fmt.Sprintf("%s, %s: %s (%s to %s)", row.Name, result.Contender, tenth(result.RolledBack), tenth(result.Low), tenth(result.High)),
+		}
+	})
+	for _, share := range []float64{0, .01, .1, .25, .5, 1} {
+		p.Ticks = append(p.Ticks, tick{x(share), percent(share)})
+	}
+	p.Lines = []tick{{x(Alpha), percent(Alpha)}, {x(mostFalse), ""}}
+	return p
 }
 
 // timePlot shows the median times to detect, on a logarithmic scale.
 func (r Report) timePlot() plot {
 	x := axis(math.Log, 5, 4000)
-	return rowsPlot(r.some(false), x,
-		map[float64]string{5: "5 s", 15: "15 s", 60: "1 min", 300: "5 min", 1500: "25 min", 4000: "never"}, nil,
-		func(row Row, result Result, y float64) mark {
-			m := mark{Class: result.Contender, Y: y, Text: fmt.Sprintf("%s, %s: %s", row.Name, result.Contender, took(result.Detect))}
-			m.X, m.Unbounded = x(infinite(result.Detect)), result.Detect == nil
-			m.From, m.To = m.X, m.X
-			return m
-		})
+	p := rowsPlot(r.some(false), func(row Row, result Result, y float64) mark {
+		m := mark{Class: result.Contender, Y: y, Text: fmt.Sprintf("%s, %s: %s", row.Name, result.Contender, took(result.Detect))}
+		m.X, m.Unbounded = x(infinite(result.Detect)), result.Detect == nil
+		m.From, m.To = m.X, m.X
+		return m
+	})
+	p.Ticks = []tick{{x(5), "5 s"}, {x(15), "15 s"}, {x(60), "1 min"}, {x(300), "5 min"}, {x(1500), "25 min"}, {x(4000), "never"}}
+	return p
 }
 
 // powerPlot shows the power against what a cell can show beyond what is tolerated.
