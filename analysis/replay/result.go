@@ -151,7 +151,7 @@ func (w *walk) note(at time.Time, release analysis.Release, evidence analysis.Ev
 	line.key = fmt.Sprint(line.Weight, line.WarmUp, line.Outcome, line.Safe, digits.ReplaceAllString(line.Reason, "#"))
 	for _, m := range line.Metrics {
 		if m.P != nil {
-			line.key += fmt.Sprintf(" %.0f", math.Floor(-math.Log10(max(*m.P, 1e-9))))
+			line.key += fmt.Sprintf(" %d", int(-math.Log10(max(*m.P, 1e-9))))
 		}
 	}
 	if n := len(w.lines); n > 0 && w.lines[n-1].key == line.key {
@@ -173,6 +173,9 @@ func decisionOf(j *judge, outcome Outcome, release analysis.Release, evidence an
 // result puts together what came of the walk.
 func (w *walk) result(h Header, c course) Result {
 	r := Result{Namespace: h.Namespace, Service: h.Service, Release: c.release, Foreign: h.Foreign != nil, Timeline: w.lines}
+	if len(r.Release.BoundarySeconds) == 0 {
+		r.Release.BoundarySeconds = seconds(w.seen.Boundaries)
+	}
 	end := requestsOf(w.seen)
 	for _, j := range w.judges {
 		if j.decision.Outcome == "" {
@@ -214,7 +217,7 @@ func (w *walk) notes(h Header, c course) []string {
 			notes = append(notes, "The weights are guessed from the shares; what ended within a scrape of a change was left out.")
 		}
 	}
-	if len(c.release.BoundarySeconds) == 0 {
+	if len(w.seen.Boundaries) == 0 {
 		notes = append(notes, "Durations are not in the data, so latency was not compared.")
 	}
 	if n := len(c.release.Pods); n == 1 {

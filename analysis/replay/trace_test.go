@@ -61,18 +61,18 @@ func steps(pairs ...float64) []Weight {
 // matrix plays the trace.
 func (tr trace) matrix() model.Matrix {
 	random := rand.New(rand.NewPCG(tr.seed, 1)) //nolint:gosec // a simulation
-	streams := map[string]*model.SampleStream{}
-	values := make([]map[string]float64, tr.sources+tr.pods) // the pods of the canary are targets too
-	metrics := map[string]model.Metric{}
+	streams := map[model.Fingerprint]*model.SampleStream{}
+	values := make([]map[model.Fingerprint]float64, tr.sources+tr.pods) // the pods of the canary are targets too
+	metrics := map[model.Fingerprint]model.Metric{}
 	for s := range values {
-		values[s] = map[string]float64{}
+		values[s] = map[model.Fingerprint]float64{}
 	}
 	count := func(source int, metric model.Metric, n float64) {
 		if metric["pod"] == "" {
 			metric["instance"] = model.LabelValue(fmt.Sprintf("10.0.0.%d:15020", source+1))
 			metric["pod"] = model.LabelValue(fmt.Sprintf("front-%d", source+1))
 		}
-		key := metric.String()
+		key := metric.Fingerprint()
 		metrics[key] = metric
 		values[source][key] += n
 	}
@@ -87,7 +87,7 @@ func (tr trace) matrix() model.Matrix {
 		weight := tr.weightAt(since)
 		for s := range tr.sources {
 			if tr.restart > 0 && since == tr.restart && s == 0 {
-				values[s] = map[string]float64{}
+				values[s] = map[model.Fingerprint]float64{}
 			}
 			if weight > 0 {
 				tr.count(add(s), "new", weight, 0, false, false)

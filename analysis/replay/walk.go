@@ -68,7 +68,7 @@ func Judge(ctx context.Context, recording *Recording, o Options) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
-	w := &walk{options: o, release: c.release, whole: whole, tape: made}
+	w := &walk{options: o, release: c.release, whole: whole, foreign: h.Foreign != nil, tape: made}
 	w.judges = judgesOf(o.Settings, c.release, h.Foreign != nil)
 	if err := w.through(ctx, recording); err != nil {
 		return Result{}, err
@@ -135,6 +135,7 @@ type walk struct {
 	options Options
 	release Release
 	whole   analysis.Release
+	foreign bool
 	tape    tape
 	judges  []*judge
 	lines   []Line
@@ -171,10 +172,10 @@ func (w *walk) through(ctx context.Context, recording *Recording) error {
 	return ctx.Err()
 }
 
-// moments are the looks at which the verdict may change though nothing new was scraped: when a weight has
-// been looked at for long enough.
+// moments are the looks at which the verdict may change though nothing new was scraped: when the release
+// begins, and when a weight has been looked at for long enough.
 func (w *walk) moments() []time.Time {
-	var all []time.Time
+	all := []time.Time{w.whole.Since}
 	for _, weight := range w.release.Weights {
 		from := weight.At
 		for _, warm := range w.whole.WarmUps {
@@ -223,6 +224,9 @@ func (w *walk) plan(matrix model.Matrix) {
 		}
 	}
 	for _, stream := range matrix {
+		if stream.Metric["reporter"] == "destination" && !w.foreign {
+			continue // a called pod: it tells when it began, and nothing that is judged
+		}
 		for _, sample := range stream.Values {
 			see(sample.Timestamp)
 		}

@@ -1,6 +1,7 @@
 // Package cli is the command line: it shows releases and passes people's orders on. It decides nothing
 // about a release: an order is an annotation on the Rollout, and the operator's answer in its status is
-// what the person reads. It knows the API types and nothing of the operator's insides.
+// what the person reads. The judge is here only to be tried on what is past. It knows the API types and
+// nothing of the operator's insides.
 package cli
 
 import (
@@ -98,7 +99,7 @@ func newRoot(program string, env *environment) *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	env.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(newGet(env), newStatus(env), newUndo(env), newMesh(env), newVersion(env))
+	root.AddCommand(newGet(env), newStatus(env), newUndo(env), newAnalyze(env), newMesh(env), newVersion(env))
 	root.AddCommand(newOrders(env)...)
 	return root
 }
