@@ -83,6 +83,7 @@ type reading struct {
 	settled bool // how durations are counted is known
 	ledger  *ledger
 	anew    time.Time // when samples appeared late, so that all was read again
+	torn    time.Time // when they did so twice within a minute
 
 	down   int // sources that could not be scraped, of these, at that time
 	silent []string
@@ -170,15 +171,29 @@ func (r *reading) catchUp(ctx context.Context, now time.Time) error {
 			r.restart(r.ledger.scale.raise(r.ledger.raised))
 		case errors.Is(err, errLate):
 			if now.Sub(r.anew) < time.Minute {
-				return doubtf("%s twice within a minute, so two servers may answer in turn", errLate)
+				r.torn = now
 			}
-			r.anew = now
-			r.restart(r.ledger.scale)
+			if r.anew = now; r.torn != now {
+				r.restart(r.ledger.scale)
+				continue
+			}
+			return r.doubt(now)
+		case err == nil:
+			return r.doubt(now)
 		default:
 			return err
 		}
 	}
 	return doubtf("the buckets of histograms do not fit together")
+}
+
+// doubt lasts for a minute after samples have changed behind our back again and again: the server that
+// answered at last may be either of two.
+func (r *reading) doubt(now time.Time) error {
+	if now.Sub(r.torn) < time.Minute {
+		return doubtf("%s twice within a minute, so two servers may answer in turn", errLate)
+	}
+	return nil
 }
 
 // read brings the ledger up to now, piece by piece.

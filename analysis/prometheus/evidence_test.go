@@ -1,6 +1,7 @@
 package prometheus_test
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"testing"
@@ -324,4 +325,36 @@ func TestATapeRefusesWhatIsNoMatrix(t *testing.T) {
 			t.Errorf("%s: %+v", name, e)
 		}
 	}
+}
+
+// Whatever was recorded: no panic, and evidence that does not contradict itself, however it is played.
+func FuzzTape(f *testing.F) {
+	metric := `"metric":{"reporter":"source","namespace":"shop","service":"cart","weight":"10","instance":"a","revision":"new",`
+	f.Add([]byte(`[{`+metric+`"__name__":"sluice_requests_total","code":"200"},"values":[[1772366400,"1"],[1772366401,"5"]]}]`), uint16(1))
+	f.Add([]byte(`[{`+metric+`"__name__":"sluice_request_duration_seconds","code":"2xx"},"histograms":[[1772366401,{"count":"4","sum":"1","buckets":[[0,"0.2","0.3","4"]]}]]}]`), uint16(7))
+	f.Add([]byte(`[{`+metric+`"__name__":"sluice_request_duration_seconds_bucket","code":"4xx","le":"1"},"values":[[1772366400,"1"]]}]`), uint16(3))
+	f.Fuzz(func(t *testing.T, recorded []byte, step uint16) {
+		var matrix model.Matrix
+		if json.Unmarshal(recorded, &matrix) != nil {
+			return
+		}
+		tape := prometheus.NewTape(release)
+		if tape.Add(matrix) != nil {
+			return
+		}
+		for now := since; now.Before(since.Add(10 * time.Second)); now = now.Add(time.Duration(step%5000+1) * time.Millisecond) {
+			if now = now.Add(100 * time.Millisecond); tape.Add(nil) != nil {
+				t.Fatal("refuses nothing")
+			}
+			sound(t, tape.Evidence(now))
+		}
+		whole := prometheus.NewTape(release)
+		_ = whole.Add(matrix)
+		end := since.Add(time.Hour)
+		one, other := tape.Evidence(end), whole.Evidence(end)
+		sound(t, one)
+		if (one.Doubt == "") == (other.Doubt == "") && !cmp.Equal(one.Strata, other.Strata) {
+			t.Fatalf("played in parts and at once (-parts +once):\n%s", cmp.Diff(one.Strata, other.Strata))
+		}
+	})
 }

@@ -61,6 +61,8 @@ func (s *Sampler) pieces(ctx context.Context, what *selection, from, until time.
 
 // ask fetches the raw samples of a selection in (from, end].
 func (s *Sampler) ask(ctx context.Context, what *selection, from, end time.Time, a *answer) error {
+	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
 	expression := fmt.Sprintf("%s[%dms]", what.selector(), end.Sub(from).Milliseconds())
 	var err error
 	if a.body, err = s.fetch(ctx, expression, end, a.body); err != nil {

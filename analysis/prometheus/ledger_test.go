@@ -346,6 +346,10 @@ func TestFreshnessAndInterval(t *testing.T) {
 	if got := l.from(); !got.Equal(since.Add(4 * time.Second)) {
 		t.Errorf("reads on from %v", got.Sub(since))
 	}
+	l.read = since.Add(time.Hour).UnixMilli() // and nothing has come all the while
+	if got := l.from(); !got.Equal(since.Add(58 * time.Minute)) {
+		t.Errorf("reads on from %v", got.Sub(since))
+	}
 }
 
 func TestPick(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -328,4 +329,112 @@ func FuzzSample(f *testing.F) {
 			}
 		}
 	})
+}
+
+// steered answers by what is asked for: bucket bounds, or samples.
+type steered struct{ bounds, samples []byte }
+
+func (s steered) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "/values") {
+		return canned(s.bounds).RoundTrip(r)
+	}
+	return canned(s.samples).RoundTrip(r)
+}
+
+// Whatever a server answers: no panic, evidence that does not contradict itself, and no pass of a canary
+// that is not seen to be good.
+func FuzzEvidence(f *testing.F) {
+	none, classic := []byte(answer(`[]`)), []byte(answer(`["0.25","1","+Inf"]`))
+	durations := "__name__=sluice_request_duration_seconds_bucket revision=new "
+	f.Add(none, []byte(matrix(map[string][]string{begun: {"0", "5", "9"}, over: {"0", "5", "8"}})))
+	f.Add(classic, []byte(matrix(map[string][]string{
+		over: {"0", "100", "20"}, begun + " weight=50": {"0.6", "5.5"}, "__name__=sluice_requests_total code=499 revision=new": {"0", "5"},
+		durations + "le=0.25 code=4xx": {"0", "2"}, durations + "le=1 code=4xx": {"0", "3"}, durations + "le=+Inf code=4xx": {"0", "5"},
+	})))
+	f.Add(none, []byte(strings.ReplaceAll(matrix(map[string][]string{"__name__=sluice_request_duration_seconds code=2xx revision=new": {"0"}}),
+		`"values":[[1772366400,"0"]]`, `"histograms":[[1772366400,{"count":"4","sum":"1","buckets":[[0,"0.2","0.3","4"]]}]]`)))
+	f.Add(none, []byte(answer(`{"resultType":"vector","result":[{"metric":{"le":"0.25"},"value":[1,"1000"]},{"metric":{},"histogram":[1,{"count":"400","sum":"1","buckets":[[0,"0.2","0.3","4"]]}]}]}`)))
+	f.Fuzz(func(t *testing.T, bounds, samples []byte) {
+		now := since.Add(4 * time.Second)
+		sampler, err := prometheus.New(prometheus.Options{Address: "http://prometheus", RoundTripper: steered{bounds, samples}, Now: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := release
+		for range 3 {
+			got, err := sampler.Evidence(t.Context(), asked)
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Fatal(err)
+			}
+			sound(t, got)
+			verdict := analysis.Assess(asked, analysis.Settings{SuccessRate: .99, MinRequests: 1}, got, now)
+			if verdict.Outcome == analysis.Pass && (got.Doubt != "" || len(got.Strata) == 0 || got.Newest.IsZero()) {
+				t.Fatalf("passed: %+v", got)
+			}
+			asked.WarmUps = []analysis.Window{{From: since.Add(time.Second), Until: now}}
+			asked.Boundaries = []time.Duration{250 * time.Millisecond, time.Second}
+		}
+		if _, pods, err := sampler.PodSpread(t.Context(), asked); err != nil && pods > 0 {
+			t.Fatal(pods, err)
+		}
+	})
+}
+
+// sound checks that evidence does not contradict itself.
+func sound(t *testing.T, e analysis.Evidence) {
+	t.Helper()
+	if !slices.IsSorted(e.Boundaries) {
+		t.Fatalf("boundaries %v", e.Boundaries)
+	}
+	for i, s := range e.Strata {
+		if s.Weight == 0 || s.Weight > 100 || i > 0 && s.Weight <= e.Strata[i-1].Weight {
+			t.Fatalf("stratum %d has weight %d", i, s.Weight)
+		}
+		for _, r := range []analysis.Requests{s.Seen.Canary, s.Seen.Control, s.Tested.Canary, s.Tested.Control} {
+			bad := r.Failed > r.Answered || r.Hanging > r.Unfinished || r.Unfinished > r.Started ||
+				len(r.Slow) != len(e.Boundaries) || len(r.Overdue) != len(e.Boundaries)
+			for i := range r.Slow {
+				bad = bad || r.Slow[i] > r.Answered-r.Failed || r.Overdue[i] > r.Unfinished
+			}
+			if bad {
+				t.Fatalf("%+v", r)
+			}
+		}
+		if s.Tested.Canary.Started > s.Seen.Canary.Started || s.Tested.Control.Failed > s.Seen.Control.Failed {
+			t.Fatalf("more was tested than seen: %+v", s)
+		}
+	}
+}
+
+// Series of a scrape that can be queried later than others, as of remote storage, do not count wrongly for
+// good; samples that change at every look do not count at all.
+func TestSamplesThatAppearLate(t *testing.T) {
+	full := map[string][]string{begun: {"0", "100", "110", "120"}, over: {"0", "100", "110", "120"}}
+	look, now := 0, since.Add(4*time.Second)
+	sampler := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		switch look++; {
+		case look == 1: // the third scrape is there in part
+			_, _ = io.WriteString(w, matrix(map[string][]string{begun: {"0", "100", "110"}, over: {"0", "100"}}))
+		case look < 10:
+			_, _ = io.WriteString(w, matrix(full))
+		default: // the other server scrapes half a second later
+			_, _ = io.WriteString(w, strings.ReplaceAll(matrix(full), `,"1`, fmt.Sprintf(`.%d,"1`, look%2*5)))
+		}
+	}, func(o *prometheus.Options) { o.Now = func() time.Time { return now } })
+	asked := subject
+	if _, err := sampler.Sample(t.Context(), asked); err != nil {
+		t.Fatal(err)
+	}
+	got, err := sampler.Sample(t.Context(), asked)
+	if err != nil || got.Canary.Answered != 120 || got.Dropped != 0 || got.Doubt != "" {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	now = now.Add(2 * time.Minute)
+	look = 10
+	for range 3 {
+		got, err = sampler.Sample(t.Context(), asked)
+	}
+	if err != nil || got.Doubt != "samples appeared behind newer ones twice within a minute, so two servers may answer in turn" {
+		t.Errorf("got %+v, %v", got, err)
+	}
 }

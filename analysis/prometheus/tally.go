@@ -206,11 +206,11 @@ func (l *ledger) scrapeInterval() time.Duration {
 }
 
 // from is the time after which samples are wanted: so far before the newest one that no scrape of a
-// slower source is missed.
+// slower source is missed, but not so far as a whole answer has long settled.
 func (l *ledger) from() time.Time {
 	known := l.read - lookback.Milliseconds()
 	if l.newest > 0 {
-		known = l.newest - max(3*l.scrapeInterval(), 2*time.Second).Milliseconds()
+		known = max(known, l.newest-max(3*l.scrapeInterval(), 2*time.Second).Milliseconds())
 	}
 	return time.UnixMilli(max(known, l.start()))
 }
