@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sluice-mesh/sluice/analysis/replay"
+	"github.com/sluice-mesh/sluice/api/v1alpha1"
 )
 
 // Exit codes of analyze, besides ExitDone and ExitError: what the judge would have done.
@@ -99,6 +100,9 @@ func (env *environment) analyze(ctx context.Context, a *analyze, files []string)
 	if err != nil {
 		return err
 	}
+	if err := baseline(rollout, recordings); err != nil {
+		return err
+	}
 	tell := progress(env.ErrOut)
 	defer tell.end()
 	options.Progress = func(at, end time.Time) { tell.at("judging", at, end) }
@@ -118,6 +122,20 @@ func (env *environment) analyze(ctx context.Context, a *analyze, files []string)
 		return err
 	}
 	return leave(codeOf(results))
+}
+
+// baseline refuses to compare with stable where the Rollout compares with a baseline, whose revision no
+// series tells.
+func baseline(rollout *v1alpha1.Rollout, recordings []named) error {
+	if rollout == nil || rollout.Spec.Analysis.Compare.Against != v1alpha1.RevisionBaseline {
+		return nil
+	}
+	for _, r := range recordings {
+		if h := r.recording.Header; h.Foreign == nil && (h.Release == nil || h.Release.Control == "") {
+			return errors.New("--control: the Rollout compares with a baseline; say which revision that was when reading from the Prometheus, or take --filename away")
+		}
+	}
+	return nil
 }
 
 // codeOf is the exit code for the worst of the results.

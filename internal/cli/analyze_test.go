@@ -82,7 +82,7 @@ func TestAnalyzeAsJSON(t *testing.T) {
 }
 
 // rolloutFile writes a Rollout, beside another object.
-func rolloutFile(t *testing.T, more string) string {
+func rolloutFile(t *testing.T, more string, compare ...string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "rollout.yaml")
 	text := `apiVersion: v1
@@ -103,7 +103,7 @@ spec:
       - setWeight: 50
   analysis:
     successRate: "99"
-    compare: {alpha: "0.05", warmUp: 30s}
+    compare: {` + strings.Join(compare, "") + `alpha: "0.05", warmUp: 30s}
 ` + more
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -172,6 +172,7 @@ func TestAnalyzeRefuses(t *testing.T) {
 		"half a basic auth":    {with("--prometheus-username", "a"), "give both"},
 		"a header":             {with("--prometheus-header", "a"), "--prometheus-header: write NAME=VALUE"},
 		"no Rollout":           {with("-f", file), "there is no Rollout"},
+		"a baseline":           {[]string{"--replay", recording("good"), "-f", rolloutFile(t, "  bakeTime: 1m\n", "against: Baseline, ")}, "--control: the Rollout compares"},
 		"an unknown field":     {with("-f", rolloutFile(t, "  speed: fast\n")), "speed"},
 		"another mesh":         {with("--preset", "envoy"), "--preset envoy: it is one of istio, linkerd"},
 		"no canary":            {istio("--stable", "b"), "--canary: say which"},
