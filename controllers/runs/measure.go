@@ -64,18 +64,18 @@ func (m *measurer) Start(ctx context.Context) error {
 	return nil
 }
 
-// begin measures one metric of a run, unless that is under way.
-func (m *measurer) begin(run *v1alpha1.AnalysisRun, metric v1alpha1.Metric) {
+// begin measures one metric of a run, unless that is under way. False: not yet, ask again.
+func (m *measurer) begin(run *v1alpha1.AnalysisRun, metric v1alpha1.Metric) bool {
 	select {
 	case <-m.started:
 	default:
-		return // not the leader (yet)
+		return false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	of := m.of(run)
 	if _, waits := of.arrivals[metric.Name]; waits || of.stop[metric.Name] != nil {
-		return
+		return true
 	}
 	ctx, stop := context.WithTimeout(m.ctx, longestMeasurement)
 	of.stop[metric.Name] = stop
@@ -86,8 +86,13 @@ func (m *measurer) begin(run *v1alpha1.AnalysisRun, metric v1alpha1.Metric) {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return // the run has ended, or this process does
 		}
-		m.arrive(run, metric.Name, measurement)
+		m.keep(run, metric.Name, measurement)
+		select {
+		case m.changed <- event.TypedGenericEvent[client.Object]{Object: run}:
+		case <-m.ctx.Done():
+		}
 	})
+	return true
 }
 
 // of is what is known of a run; the caller has the lock.
@@ -98,17 +103,13 @@ func (m *measurer) of(run *v1alpha1.AnalysisRun) *measured {
 	return m.runs[run.UID]
 }
 
-// arrive keeps a measurement and wakes the reconciler.
-func (m *measurer) arrive(run *v1alpha1.AnalysisRun, metric string, measurement check.Measurement) {
+// keep keeps a measurement until it is on record.
+func (m *measurer) keep(run *v1alpha1.AnalysisRun, metric string, measurement check.Measurement) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	of := m.of(run)
 	delete(of.stop, metric)
 	of.arrivals[metric] = measurement
-	m.mu.Unlock()
-	select {
-	case m.changed <- event.TypedGenericEvent[client.Object]{Object: run}:
-	case <-m.ctx.Done():
-	}
 }
 
 // arrivals are what has been measured and is not on record.

@@ -161,21 +161,34 @@ func (r *Reconciler) carryOut(ctx context.Context, run *v1alpha1.AnalysisRun, t 
 		}
 		return reconcile.Result{}, r.retain(ctx, run)
 	}
+	again, err := r.begin(ctx, run, t)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if again {
+		t.requeue = 20 * time.Millisecond
+	}
+	return reconcile.Result{RequeueAfter: t.requeue}, r.deleteJobs(ctx, jobs, t.keep)
+}
+
+// begin begins what is due. It says whether the run is to be looked at again at once.
+func (r *Reconciler) begin(ctx context.Context, run *v1alpha1.AnalysisRun, t turn) (again bool, err error) {
 	for _, i := range t.measure {
-		r.measurer.begin(run, run.Spec.Metrics[i])
+		again = !r.measurer.begin(run, run.Spec.Metrics[i]) || again
 	}
 	for i, name := range t.create {
-		metric := run.Spec.Metrics[i]
+		metric, now := run.Spec.Metrics[i], r.Now()
 		err := r.createJob(ctx, run, metric, name)
 		var problem *Problem
 		switch {
 		case errors.As(err, &problem) || isMissing(err):
-			r.measurer.arrive(run, metric.Name, check.Measurement{Phase: check.Error, Message: err.Error(), StartedAt: r.Now(), FinishedAt: r.Now()})
+			r.measurer.keep(run, metric.Name, check.Measurement{Phase: check.Error, Message: err.Error(), StartedAt: now, FinishedAt: now})
+			again = true
 		case err != nil:
-			return reconcile.Result{}, err
+			return false, err
 		}
 	}
-	return reconcile.Result{RequeueAfter: t.requeue}, r.deleteJobs(ctx, jobs, t.keep)
+	return again, nil
 }
 
 // lastFailed are the Jobs that stay with a run that has ended.
