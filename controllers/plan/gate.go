@@ -43,7 +43,8 @@ func (t *turn) judging() bool {
 	}
 }
 
-// verdict is the judge's word about the present weight; nil when there is none or it is too old.
+// verdict is the judge's word about the present weight; nil when there is none or it is too old. Without a
+// baseline that it needs it is neither good nor for want of requests.
 func (t *turn) verdict() *v1alpha1.Verdict {
 	v := t.o.Verdict
 	if v == nil || t.status.Weight.Desired == 0 || v.Epoch != t.status.Weight.Epoch {
@@ -52,6 +53,11 @@ func (t *turn) verdict() *v1alpha1.Verdict {
 	fresh := max(10*time.Second, 5*or(t.o.Spec.Analysis.Interval, defaultInterval))
 	if t.now.Sub(v.At.Time) > fresh {
 		return nil
+	}
+	if lost := t.baselineLost(); lost != "" && v.Outcome != v1alpha1.VerdictFail {
+		undecided := *v
+		undecided.Outcome, undecided.Reason, undecided.LowTraffic = v1alpha1.VerdictInconclusive, lost, false
+		return &undecided
 	}
 	return v
 }
@@ -127,7 +133,7 @@ func (t *turn) passed(from time.Time, look time.Duration) bool {
 		t.say(fmt.Sprintf("weight %d: waiting for the judge: %s", t.status.Weight.Desired, said))
 		return false
 	}
-	if counts && v.Outcome == v1alpha1.VerdictInconclusive && v.LowTraffic && t.reached(patience) {
+	if counts && v.Outcome == v1alpha1.VerdictInconclusive && v.LowTraffic && t.compared(look, v.At.Time) && t.reached(patience) {
 		switch t.o.Spec.Analysis.LowTraffic {
 		case v1alpha1.LowTrafficFail:
 			t.rollBack("too few requests to judge by: " + said)

@@ -17,6 +17,7 @@ import (
 // watcher is what the checks remember.
 type watcher struct {
 	runWatcher
+	baselineWatcher
 	lastShare time.Time // when a proxy that is not named last sent requests to the canary
 	bakeSince time.Time
 	wild      bool // something rolled out natively, past every hold
@@ -53,6 +54,7 @@ func (c *watcher) decided(w *world, o Observed, before v1alpha1.RolloutStatus, d
 		w.broken(2, "an abort became %s", after.Phase)
 	}
 	c.runWatcher.decided(w, o, before, after, c.handedOver(w, o))
+	c.baselineWatcher.decided(w, o, before, after)
 	c.checkRaise(w, o, before, after)
 	if is.Desired > 0 && o.Verdict != nil && o.Verdict.Epoch == is.Epoch && o.Verdict.Outcome == v1alpha1.VerdictFail &&
 		w.now.Sub(o.Verdict.At.Time) < 5*time.Second && !c.handedOver(w, o) {
@@ -187,7 +189,7 @@ func (c *watcher) checkNotice(w *world, s v1alpha1.RolloutStatus, n Notice) {
 func (c *watcher) adding(w *world, hash string) {
 	s := &w.rollout.status
 	for i := range w.sets {
-		if rs := &w.sets[i]; rs.owner == byHolder && rs.hash != hash {
+		if rs := &w.sets[i]; rs.owner == byHolder && !rs.baseline && rs.hash != hash {
 			w.broken(6, "canary %s comes while %s is there", hash, rs.hash)
 		}
 	}
@@ -242,6 +244,9 @@ func (c *watcher) handingOver(w *world, rs *simReplicaSet) {
 			w.broken(4, "%s is handed over while %s has %+v in force", rs.hash, p.name, p.inForce)
 		}
 	}
+	if slices.ContainsFunc(w.sets, func(rs simReplicaSet) bool { return rs.baseline }) {
+		w.broken(4, "%s is handed over while a baseline is there", rs.hash)
+	}
 	bake := w.rollout.spec.BakeTime.Duration
 	if w.now.Sub(c.bakeSince) < bake {
 		w.broken(4, "%s is handed over after %s of %s bake", rs.hash, w.now.Sub(c.bakeSince), bake)
@@ -287,6 +292,7 @@ func (c *watcher) step(w *world) {
 	if !w.rollout.exists || !releasing(s.Phase) || s.Stable == nil || s.Canary == nil {
 		return
 	}
+	c.stepBaseline(w)
 	canary, stable, d := w.set(s.Canary.ReplicaSet), w.set(s.Stable.ReplicaSet), &w.deployment
 	for i := range w.proxies {
 		p := &w.proxies[i]

@@ -89,7 +89,7 @@ func TestMutants(t *testing.T) {
 		"takes a hasty pass": {[]int{5}, seen(func(o *Observed) {
 			o.Spec.Analysis.Duration = seconds(0.1)
 		})},
-		"takes a run that goes on for a success": {[]int{5}, runsSeen(func(a *Analysis) {
+		"takes a run that goes on for a success": {[]int{5, 7}, runsSeen(func(a *Analysis) {
 			if !a.Phase.Ended() {
 				a.Phase = v1alpha1.RunSuccessful
 			}
@@ -132,6 +132,52 @@ func TestMutants(t *testing.T) {
 			if o.Verdict != nil && o.Verdict.Outcome == v1alpha1.VerdictFail {
 				o.Verdict = nil
 			}
+		})},
+		"does not wait for the baseline": {[]int{1}, seen(func(o *Observed) {
+			if o.Status.Phase == v1alpha1.PhaseStarting || o.Status.Phase == v1alpha1.PhaseProgressing {
+				o.Baseline.Exists, o.Baseline.Available, o.Mesh.BaselineEndpoints = true, 99, 99
+			}
+		})},
+		"lets a canary through while its baseline is away": {[]int{5}, seen(func(o *Observed) {
+			if o.Status.Phase == v1alpha1.PhaseProgressing && o.Status.Weight.LiveAt != nil && o.Status.Weight.Baseline > 0 {
+				o.Mesh.BaselineEndpoints, o.CanaryYoungest = max(1, o.Mesh.BaselineEndpoints), time.Time{}
+			}
+		})},
+		"gives the baseline more than its share": {[]int{2}, always(func(o Observed, now time.Time) Decision {
+			d := Next(o, now)
+			if d.Status.Weight.Epoch > o.Status.Weight.Epoch && d.Status.Weight.Baseline > 0 {
+				d.Status.Weight.Baseline++
+			}
+			return d
+		})},
+		"leaves the baseline behind in a rollback": {[]int{3}, seen(func(o *Observed) {
+			if o.Status.Phase == v1alpha1.PhaseRollingBack {
+				o.Baseline = ReplicaSet{}
+			}
+		})},
+		"removes the baseline before its share is gone": {[]int{3}, always(func(o Observed, now time.Time) Decision {
+			d := Next(o, now)
+			if d.Status.Weight.Desired == 100 && o.Baseline.Exists && o.Baseline.Ours {
+				d.Ops = append(d.Ops, Op{Kind: OpDeleteBaseline})
+			}
+			return d
+		})},
+		"removes the baseline though it alone can serve": {[]int{3}, seen(func(o *Observed) {
+			if o.Status.Phase == v1alpha1.PhaseRollingBack {
+				o.Mesh.BaselineEndpoints = 0
+			}
+		})},
+		"hands over beside a baseline": {[]int{4}, seen(func(o *Observed) {
+			if o.Status.Weight.Desired == 100 {
+				o.Baseline = ReplicaSet{}
+			}
+		})},
+		"starts the baseline again in a rollback": {[]int{3, 6}, always(func(o Observed, now time.Time) Decision {
+			d := Next(o, now)
+			if d.Status.Phase == v1alpha1.PhaseRollingBack && d.Status.Baseline != nil && !o.Baseline.Exists {
+				d.Ops = append(d.Ops, Op{Kind: OpCreateBaseline, Size: 1, Hash: d.Status.Baseline.Hash})
+			}
+			return d
 		})},
 		"ships a new template at once": {[]int{5}, seen(func(o *Observed) {
 			if o.Status.Phase == v1alpha1.PhaseHealthy {
@@ -185,7 +231,7 @@ func TestMutants(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			seed := search(3000, test.mutant, &tally{})
+			seed := search(6000, test.mutant, &tally{})
 			if seed == 0 {
 				t.Fatal("the simulation does not catch it")
 			}

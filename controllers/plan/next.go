@@ -45,7 +45,7 @@ func (t *turn) mend() {
 		lacks = lacks || s.Step == nil || s.Step.Since == nil
 	}
 	if lacks {
-		s.Phase, s.Stable, s.Canary = v1alpha1.PhasePending, nil, nil
+		s.Phase, s.Stable, s.Canary, s.Baseline = v1alpha1.PhasePending, nil, nil, nil
 		t.setWeight(0)
 	}
 	if releasing(s.Phase) && s.Weight.DecidedAt == nil {
@@ -126,7 +126,9 @@ const (
 
 // count brings the revisions' numbers up to date.
 func (t *turn) count() {
-	for revision, rs := range map[*v1alpha1.Revision]ReplicaSet{t.status.Stable: t.o.Stable, t.status.Canary: t.o.Canary} {
+	for revision, rs := range map[*v1alpha1.Revision]ReplicaSet{
+		t.status.Stable: t.o.Stable, t.status.Canary: t.o.Canary, t.status.Baseline: t.o.Baseline,
+	} {
 		if revision == nil {
 			continue
 		}

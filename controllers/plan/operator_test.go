@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -112,6 +113,11 @@ func (w *world) gather(r *simRollout) Observed {
 			o.Canary = w.see(rs) // absence is read from the API server itself
 		}
 	}
+	if s.Baseline != nil {
+		if rs := cmp.Or(c.set(s.Baseline.ReplicaSet), w.set(s.Baseline.ReplicaSet)); rs != nil {
+			o.Baseline = w.see(rs)
+		}
+	}
 	if !o.Canary.Exists && s.Canary != nil {
 		for i := range c.pods {
 			if c.pods[i].hash == s.Canary.Hash {
@@ -132,7 +138,7 @@ func (w *world) gather(r *simRollout) Observed {
 	o.Mesh = w.report(s)
 	w.gatherRuns(&o)
 	for i := range c.pods {
-		if p := &c.pods[i]; o.Canary.Exists && p.hash == o.Canary.Hash && p.ready() && p.upSince.After(o.CanaryYoungest) {
+		if p := &c.pods[i]; o.Canary.Exists && (p.hash == o.Canary.Hash || o.Baseline.Exists && p.hash == o.Baseline.Hash) && p.ready() && p.upSince.After(o.CanaryYoungest) {
 			o.CanaryYoungest = p.upSince
 		}
 	}
@@ -307,6 +313,8 @@ func (w *world) apply(op Op, o Observed) error {
 		w.touch(rs)
 	case OpScaleCanary, OpDeleteCanary, OpHandOver:
 		return w.canary(op, s)
+	case OpCreateBaseline, OpScaleBaseline, OpDeleteBaseline:
+		return w.baseline(op, s, o)
 	case OpNarrow, OpRestore, OpCanaryService:
 		return w.serve(op)
 	case OpUnpause, OpHold, OpRevert:

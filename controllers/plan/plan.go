@@ -33,6 +33,9 @@ type Observed struct {
 	// it yet would have a rollback leave it behind.
 	Stable ReplicaSet
 	Canary ReplicaSet
+	// Baseline is the ReplicaSet that status.baseline names. That it does not exist must be read from the API
+	// server itself, too. It is never Stable, Native or Running.
+	Baseline ReplicaSet
 	// Native is the oldest ReplicaSet that the Deployment owns whose template equals the Deployment's
 	// present one, other than Stable and other than a canary that was handed over (owned, with replicas
 	// above zero, while a release is on): a version that was there before, or one that the Deployment
@@ -46,7 +49,8 @@ type Observed struct {
 	Running ReplicaSet
 	// Mesh is what the proxies have in force.
 	Mesh Mesh
-	// CanaryYoungest is when the youngest of the canary's ready pods became ready; zero: there is none.
+	// CanaryYoungest is when the youngest of the ready pods of the canary and of its baseline became ready;
+	// zero: there is none.
 	CanaryYoungest time.Time
 	// Verdict is the judge's newest word about the present weight; nil when there is none.
 	Verdict *v1alpha1.Verdict
@@ -131,7 +135,7 @@ type Mesh struct {
 	Rejected map[string]string
 	// StableEndpoints and CanaryEndpoints count ready endpoints that the mesh knows per revision. They
 	// must come from synced informers: a zero that only means "not known yet" ends a release.
-	StableEndpoints, CanaryEndpoints int32
+	StableEndpoints, CanaryEndpoints, BaselineEndpoints int32
 }
 
 // Analysis is one run of analysis templates as it is now.
@@ -190,6 +194,13 @@ const (
 	OpScaleCanary OpKind = "ScaleCanary"
 	// OpDeleteCanary deletes the canary's ReplicaSet (only while Ours) and its pods.
 	OpDeleteCanary OpKind = "DeleteCanary"
+	// OpCreateBaseline creates the baseline's ReplicaSet, named status.baseline.replicaSet, from the template of
+	// stable's, with Op.Size pods and Op.Hash as pod-template-hash, owned by the holder, and the holder itself.
+	OpCreateBaseline OpKind = "CreateBaseline"
+	// OpScaleBaseline sets the size of the baseline, OpDeleteBaseline deletes its ReplicaSet and its pods (both
+	// only while Ours).
+	OpScaleBaseline  OpKind = "ScaleBaseline"
+	OpDeleteBaseline OpKind = "DeleteBaseline"
 	// OpNarrow adds Op.Hash to the Service's selector; OpRestore takes it out.
 	OpNarrow  OpKind = "Narrow"
 	OpRestore OpKind = "Restore"
@@ -224,7 +235,7 @@ const (
 // Op is one write.
 type Op struct {
 	Kind OpKind
-	// Size is the number of pods, for the writes that size the canary.
+	// Size is the number of pods, for the writes that size the canary or the baseline.
 	Size int32
 	// Hash is a pod-template-hash, except for OpUnpause: there it is Sluice's template hash.
 	Hash string

@@ -92,6 +92,9 @@ func (t *turn) beforeHandover() string {
 		t.do(Op{Kind: OpSettle, Hash: t.status.Stable.Hash})
 		return "other ReplicaSets of the Deployment go to zero"
 	}
+	if b := t.o.Baseline; b.Exists && b.Ours && !b.Terminating {
+		return "the baseline drains and goes"
+	}
 	switch size := w.Replicas; {
 	case t.status.Weight.Desired != 100 || t.status.Weight.LiveAt == nil:
 		return "weight 100: " + t.waiting()
@@ -126,7 +129,7 @@ func (t *turn) finishing() {
 		if t.o.Spec.Analysis.AfterPromotion != nil {
 			t.analyse(v1alpha1.StageAfterPromotion)
 		}
-		t.status.Stable, t.status.Canary, t.status.Step, t.status.Paused = canary, nil, nil, nil
+		t.status.Stable, t.status.Canary, t.status.Baseline, t.status.Step, t.status.Paused = canary, nil, nil, nil, nil
 		t.setWeight(0)
 		t.enter(v1alpha1.PhaseHealthy, fmt.Sprintf("version %s is promoted and stable", canary.Hash))
 		return

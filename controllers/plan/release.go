@@ -20,7 +20,7 @@ func (t *turn) begin() {
 	if native := t.o.Native; native.Exists {
 		canary.Hash, canary.ReplicaSet = native.Hash, native.Name
 	}
-	t.status.Canary = &canary
+	t.status.Canary, t.status.Baseline = &canary, t.newBaseline()
 	t.status.Release = &v1alpha1.Release{
 		ID: fmt.Sprintf("%s-%d", w.TemplateHash, attempt), Attempt: attempt,
 		StartedAt: t.stamp(), PhaseSince: t.stamp(),
@@ -58,7 +58,7 @@ func (t *turn) starting() {
 		t.say(t.canaryStarting(target))
 		return
 	}
-	if t.blocked() {
+	if t.blocked() || !t.baselineReady(target, t.phaseDeadline()) {
 		return
 	}
 	t.status.Step.Since = t.stamped()
@@ -212,7 +212,11 @@ func (t *turn) blocked() bool {
 	case t.backgroundUndecided():
 		// It has said so.
 	case t.stableLost() && t.status.Release.ExpeditedBy == "" && t.status.Weight.Desired < 100:
-		t.degraded = fmt.Sprintf("stable version %s has no ready endpoints; the release stays where it is, and requests go to the canary", t.status.Stable.Hash)
+		to := "canary"
+		if t.o.Mesh.BaselineEndpoints > 0 {
+			to = "baseline"
+		}
+		t.degraded = fmt.Sprintf("stable version %s has no ready endpoints; the release stays where it is, and requests go to the %s", t.status.Stable.Hash, to)
 		t.say(t.degraded)
 	default:
 		return false

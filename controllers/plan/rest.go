@@ -227,7 +227,7 @@ func (t *turn) unheld() {
 
 // follow lets the Deployment roll out by itself.
 func (t *turn) follow(reason string) {
-	t.status.Stable, t.status.Canary, t.status.Step, t.status.Paused = nil, nil, nil, nil
+	t.status.Stable, t.status.Canary, t.status.Baseline, t.status.Step, t.status.Paused = nil, nil, nil, nil, nil
 	t.setWeight(0)
 	t.following = true
 	t.enter(v1alpha1.PhasePending, reason)

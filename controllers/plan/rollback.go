@@ -40,7 +40,7 @@ func (t *turn) rollingBack() {
 		t.due(t.now)
 	case !t.reached(w.LiveAt.Add(or(t.o.Spec.Deadlines.Drain, defaultDrain))):
 		t.say(fmt.Sprintf("rolling back: %s; draining the canary", why))
-	case !t.canaryGone():
+	case !t.canaryAndBaselineGone():
 		t.say(fmt.Sprintf("rolling back: %s; removing the canary", why))
 	case !t.restored() && !t.reached(t.phaseDeadline()):
 		// restored has said so.
@@ -66,9 +66,15 @@ func (t *turn) keepOut() {
 // rolledBackNow closes the books on a release that was rolled back.
 func (t *turn) rolledBackNow() {
 	t.status.Release.Outcome, t.status.Release.EndedAt = v1alpha1.OutcomeRolledBack, t.stamped()
-	t.status.Step = nil
+	t.status.Step, t.status.Baseline = nil, nil
 	t.reason = ""
 	t.enter(v1alpha1.PhaseRolledBack, "rolled back: "+t.status.Release.Reason)
+}
+
+// canaryAndBaselineGone removes both at once.
+func (t *turn) canaryAndBaselineGone() bool {
+	canary := t.canaryGone()
+	return t.baselineGone() && canary
 }
 
 // canaryGone removes the canary's ReplicaSet and tells when its pods are gone too. Pods that cannot go
@@ -91,11 +97,11 @@ func (t *turn) canaryGone() bool {
 	}
 }
 
-// frozen keeps the canary while it alone can serve: removing it would turn an abort into an outage. A
-// version that the Deployment brings up meanwhile (a fix) takes stable's place.
+// frozen keeps the canary and the baseline while they alone can serve: removing them would turn an abort into
+// an outage. A version that the Deployment brings up meanwhile (a fix) takes stable's place.
 func (t *turn) frozen() bool {
 	w, stable, running := t.o.Workload, t.o.Stable, t.o.Running
-	if !w.Exists || w.Terminating || w.Replicas == 0 || t.o.Mesh.CanaryEndpoints == 0 {
+	if !w.Exists || w.Terminating || w.Replicas == 0 || t.o.Mesh.CanaryEndpoints == 0 && t.o.Mesh.BaselineEndpoints == 0 {
 		return false
 	}
 	if stable.Available > 0 && (t.o.Mesh.StableEndpoints > 0 || !t.o.Service.Exists) {
@@ -115,7 +121,11 @@ func (t *turn) frozen() bool {
 	if narrowed := t.o.Service.Narrowed; narrowed != "" && narrowed != t.status.Stable.Hash {
 		t.restored() // it was narrowed to the version whose place this one took
 	}
-	t.degraded = fmt.Sprintf("stable version %s has no ready endpoints; the canary stays until it has", t.status.Stable.Hash)
+	server := "canary"
+	if t.o.Mesh.BaselineEndpoints > 0 {
+		server = "baseline"
+	}
+	t.degraded = fmt.Sprintf("stable version %s has no ready endpoints; the %s stays until it has", t.status.Stable.Hash, server)
 	if w.Held && stable.Available == 0 && w.TemplateHash != t.status.Canary.TemplateHash {
 		t.do(Op{Kind: OpUnpause, Hash: w.TemplateHash})
 		t.degraded += ", or the newer version is up, which is released without a canary"

@@ -87,6 +87,7 @@ type tally struct {
 	promoted, rolledBack, deleted, runs int
 	steps, inconclusive                 int
 	letThrough, analysedAfter           int
+	besideBaseline, withoutBaseline     int
 }
 
 func (y *tally) add(w *world) {
@@ -99,14 +100,16 @@ func (y *tally) add(w *world) {
 	y.inconclusive += w.ends["inconclusive"]
 	y.letThrough += w.ends["let through"]
 	y.analysedAfter += w.ends["analysed afterwards"]
+	y.besideBaseline += w.ends["beside a baseline"]
+	y.withoutBaseline += w.ends["without a baseline"]
 	if !w.rollout.exists {
 		y.deleted++
 	}
 }
 
 func (y *tally) String() string {
-	return fmt.Sprintf("%d steps, %d releases promoted, %d rolled back, %d inconclusive for a while, %d let through without requests, %d analysed after promotion, %d Rollouts deleted",
-		y.steps, y.promoted, y.rolledBack, y.inconclusive, y.letThrough, y.analysedAfter, y.deleted)
+	return fmt.Sprintf("%d steps, %d releases promoted, %d rolled back, %d inconclusive for a while, %d let through without requests, %d analysed after promotion, %d promoted beside a baseline, %d held for want of one, %d Rollouts deleted",
+		y.steps, y.promoted, y.rolledBack, y.inconclusive, y.letThrough, y.analysedAfter, y.besideBaseline, y.withoutBaseline, y.deleted)
 }
 
 // check makes sure that the runs do not pass by doing nothing.
@@ -119,6 +122,7 @@ func (y *tally) check(t *testing.T, runs int) {
 	}
 	for what, n := range map[string]int{
 		"inconclusive": y.inconclusive, "deleted": y.deleted, "let through": y.letThrough, "analysed after promotion": y.analysedAfter,
+		"promoted beside a baseline": y.besideBaseline, "held for want of a baseline": y.withoutBaseline,
 	} {
 		if n < runs/300 {
 			t.Errorf("only %d %s in %d runs: the simulation does not get there", n, what, runs)
@@ -192,6 +196,7 @@ func newWorld(seed uint64, think func(Observed, time.Time) Decision) *world {
 	}}
 	w.analysing(&w.rollout.spec.Analysis)
 	w.quiet = w.rand.IntN(20) == 0
+	w.withBaseline()
 	return w
 }
 
@@ -352,6 +357,9 @@ func (w *world) change(template string) {
 // disturb lets something happen.
 func (w *world) disturb() {
 	d, r := &w.deployment, &w.rollout
+	if w.loseBaseline() {
+		return
+	}
 	switch n := w.rand.IntN(100); {
 	case n < 8:
 		w.change(versions[w.rand.IntN(len(versions))])
@@ -445,6 +453,10 @@ func (w *world) crash() {
 	}
 	victim, all := w.pods[w.rand.IntN(len(w.pods))], w.rand.IntN(3) == 0
 	till := w.now.Add(time.Duration(w.rand.IntN(15000)) * time.Millisecond)
+	if s := w.rollout.status; s.Baseline != nil && w.rand.IntN(4) == 0 {
+		w.crashAllBut(s.Baseline.Hash, till)
+		return
+	}
 	for i := range w.pods {
 		if p := &w.pods[i]; p.hash == victim.hash && (all || w.rand.IntN(2) == 0) {
 			p.downTill = till

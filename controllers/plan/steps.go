@@ -71,6 +71,9 @@ func (t *turn) raise(target int32) {
 	if t.status.Release.ExpeditedBy == "" && !t.passOnRecord(t.leastLook()) && !t.passed(t.status.Weight.LiveAt.Time, t.lookFor()) {
 		return
 	}
+	if !t.baselineReady(target, t.status.Step.Since.Add(t.progressDeadline())) {
+		return
+	}
 	t.setWeight(target)
 	t.say(fmt.Sprintf("weight %d decided: %d canary pods are ready", target, t.o.Canary.Available))
 	t.due(t.now)

@@ -14,9 +14,9 @@ import (
 
 // split is what a proxy has in force. Without names, requests go to all endpoints alike.
 type split struct {
-	epoch          int64
-	stable, canary string
-	weight         int32
+	epoch                    int64
+	stable, canary, baseline string
+	weight, baselineWeight   int32
 }
 
 // splitOf is what every replica of the operator derives from a Rollout's status.
@@ -26,6 +26,9 @@ func splitOf(s *v1alpha1.RolloutStatus) split {
 		return out
 	}
 	out.stable, out.canary, out.weight = s.Stable.Hash, s.Canary.Hash, s.Weight.Desired
+	if s.Baseline != nil {
+		out.baseline, out.baselineWeight = s.Baseline.Hash, s.Weight.Baseline
+	}
 	return out
 }
 
@@ -49,17 +52,32 @@ func (p *simProxy) share(o *objects, hash string) int32 {
 	if s.canary == "" {
 		return 1 // some
 	}
-	own, other, otherHash := s.weight, 100-s.weight, s.stable
-	if hash != s.canary {
-		own, other, otherHash = 100-s.weight, s.weight, s.canary
-		if hash != s.stable {
-			return 0
-		}
+	up := func(hash string) bool { return o.endpoints(hash) > 0 }
+	canary := s.weight
+	switch {
+	case !up(s.canary):
+		canary = 0
+	case !up(s.stable) && !up(s.baseline):
+		canary = 100
 	}
-	if other > 0 && o.endpoints(otherHash) == 0 {
-		return 100
+	baseline := int32(0)
+	switch {
+	case !up(s.baseline):
+	case !up(s.stable):
+		baseline = 100 - canary // it stands in for stable
+	default:
+		baseline = min(s.baselineWeight, 100-canary)
 	}
-	return own
+	switch hash {
+	case s.canary:
+		return canary
+	case s.baseline:
+		return baseline
+	case s.stable:
+		return 100 - canary - baseline
+	default:
+		return 0
+	}
 }
 
 // push lets the proxies take what is published.
@@ -87,8 +105,10 @@ func (w *world) push() {
 // report is what the operator learns of the proxies.
 func (w *world) report(s *v1alpha1.RolloutStatus) Mesh {
 	m := Mesh{Epoch: s.Weight.Epoch, Live: true}
+	m.StableEndpoints, m.CanaryEndpoints, m.BaselineEndpoints = w.endpoints(hashOf(s.Stable)), w.endpoints(hashOf(s.Canary)), w.endpoints(hashOf(s.Baseline))
 	if w.mute {
-		return Mesh{StableEndpoints: w.endpoints(hashOf(s.Stable)), CanaryEndpoints: w.endpoints(hashOf(s.Canary))}
+		m.Epoch, m.Live = 0, false
+		return m
 	}
 	want := splitOf(s)
 	for i := range w.proxies {
@@ -105,7 +125,6 @@ func (w *world) report(s *v1alpha1.RolloutStatus) Mesh {
 			m.Rejected[p.name] = "cannot parse"
 		}
 	}
-	m.StableEndpoints, m.CanaryEndpoints = w.endpoints(hashOf(s.Stable)), w.endpoints(hashOf(s.Canary))
 	return m
 }
 
@@ -135,6 +154,11 @@ func (w *world) look() {
 		return
 	}
 	n := w.natures[s.Canary.TemplateHash]
+	if !w.comparable() && !n.bad {
+		w.pronounce(v1alpha1.VerdictInconclusive) // the proxies label nothing with the weight
+		w.verdict.LowTraffic = true
+		return
+	}
 	looked := s.Weight.LiveAt != nil && w.now.Sub(s.Weight.LiveAt.Time) >= LookFor(w.rollout.spec, *s)
 	switch {
 	case n.bad && w.rand.IntN(3) == 0:

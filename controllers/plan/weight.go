@@ -13,7 +13,10 @@ import (
 // that the mesh splits between: a proxy refuses an older one, and "live" is said of an epoch.
 func (t *turn) setWeight(percent int32) {
 	w := &t.status.Weight
-	w.Desired = percent
+	w.Desired, w.Baseline = percent, 0
+	if t.status.Baseline != nil {
+		w.Baseline = BaselineShare(percent)
+	}
 	w.Epoch++
 	w.DecidedAt, w.LiveAt, w.Lagging = t.stamped(), nil, nil
 	t.noteWeight()
@@ -128,8 +131,9 @@ func (t *turn) readyFor(percent int32) bool {
 }
 
 // resize keeps the canary as large as a weight needs while the autoscaler changes the Deployment. Below
-// full size it only grows; the full size is exact, as the handover demands.
+// full size it only grows; the full size is exact, as the handover demands. The baseline is kept likewise.
 func (t *turn) resize(percent int32) {
+	t.keepBaseline(percent)
 	need, have := t.sizeFor(percent), t.o.Canary.Replicas
 	if !t.o.Canary.Ours || t.o.Canary.Terminating || have == need || percent < 100 && have > need {
 		return

@@ -46,6 +46,7 @@ type simReplicaSet struct {
 	replicas             int32
 	owner                owner
 	ownerUID             int
+	baseline             bool  // byHolder, of stable's version
 	desired, max         int32 // annotations; -1 is absent
 	status               [3]int32
 }
@@ -151,6 +152,8 @@ type cluster struct {
 	serial  int
 	natures map[string]nature
 	policy  bool // the hold policy is installed
+	// sickly: a baseline's pods never become ready.
+	sickly bool
 	// tell narrates; nil while nobody listens.
 	tell func(format string, args ...any)
 }
@@ -396,7 +399,7 @@ func (c *cluster) replicaSetController() {
 func (c *cluster) newPod(rs *simReplicaSet) simPod {
 	n := c.natures[rs.template]
 	p := simPod{set: rs.uid, hash: rs.hash}
-	if !n.never {
+	if !n.never && (!rs.baseline || !c.sickly) {
 		p.readyAt = c.now.Add(n.startup)
 	}
 	return p
