@@ -10,6 +10,8 @@ import (
 	"github.com/sluice-mesh/sluice/analysis"
 )
 
+var since = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
 // world is what is assessed, for a case to change.
 type world struct {
 	release  analysis.Release

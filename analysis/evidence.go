@@ -60,6 +60,9 @@ type Evidence struct {
 	Doubt string
 }
 
+// Patience is how long a request may be under way before it hangs.
+const Patience = 10 * time.Second
+
 // Stratum is what was seen at one weight.
 type Stratum struct {
 	// Weight is the canary's share in percent that was in force at the draw.

@@ -20,7 +20,7 @@ func TestBaseline(t *testing.T) {
 	if got := newLedger(release, scale{}, 0).revisions; got != [2]string{canary: "new", control: "young"} {
 		t.Errorf("counts revisions %v, want the canary's and the baseline's", got)
 	}
-	r := (&Sampler{Client: &Client{}}).newReading(release, true)
+	r := (&Sampler{Client: &Client{}}).newReading(release)
 	if got := r.selection().revisions; len(got) != 2 || got[0] != "new" || got[1] != "young" {
 		t.Errorf("asks for revisions %v, want the canary's and the baseline's", got)
 	}

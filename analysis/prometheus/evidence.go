@@ -15,18 +15,13 @@ var _ analysis.EvidenceSource = (*Sampler)(nil)
 // Evidence says what the sources saw of a release, from Release.Since to the newest scrape. What is odd
 // about the samples themselves is told in Evidence.Doubt; an error means that they could not be had.
 func (s *Sampler) Evidence(ctx context.Context, release analysis.Release) (analysis.Evidence, error) {
-	return s.evidence(ctx, release, true)
-}
-
-// evidence does without durations where no bounds are given and none are to be chosen.
-func (s *Sampler) evidence(ctx context.Context, release analysis.Release, choose bool) (analysis.Evidence, error) {
 	if err := refuse(release); err != nil {
 		return analysis.Evidence{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	now := s.options.Now()
-	r := s.reading(release, choose, now)
+	r := s.reading(release, now)
 	select {
 	case r.mu <- struct{}{}:
 		defer func() { <-r.mu }()
@@ -79,7 +74,6 @@ type reading struct {
 	mu      chan struct{} // a mutex that can be waited for with a context; guards the following
 	sampler *Sampler
 	release analysis.Release
-	choose  bool
 	settled bool // how durations are counted is known
 	ledger  *ledger
 	anew    time.Time // when samples appeared late, so that all was read again
@@ -91,10 +85,10 @@ type reading struct {
 }
 
 // reading finds how far a release was read, and forgets releases that nobody asks for any more.
-func (s *Sampler) reading(release analysis.Release, choose bool, now time.Time) *reading {
+func (s *Sampler) reading(release analysis.Release, now time.Time) *reading {
 	key := readingKey{
 		release.Namespace, release.Service, release.Stable, release.Canary, release.Control,
-		release.Since.UnixNano(), fmt.Sprint(release.Boundaries, release.Threshold, choose),
+		release.Since.UnixNano(), fmt.Sprint(release.Boundaries, release.Threshold),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,17 +99,17 @@ func (s *Sampler) reading(release analysis.Release, choose bool, now time.Time) 
 	}
 	r := s.readings[key]
 	if r == nil {
-		r = s.newReading(release, choose)
+		r = s.newReading(release)
 		s.readings[key] = r
 	}
 	r.used = now
 	return r
 }
 
-func (s *Sampler) newReading(release analysis.Release, choose bool) *reading {
+func (s *Sampler) newReading(release analysis.Release) *reading {
 	release.Boundaries, release.WarmUps = slices.Clone(release.Boundaries), slices.Clone(release.WarmUps)
 	return &reading{
-		mu: make(chan struct{}, 1), sampler: s, release: release, choose: choose,
+		mu: make(chan struct{}, 1), sampler: s, release: release,
 		ledger: newLedger(release, scale{}, s.options.ScrapeInterval),
 	}
 }
@@ -128,7 +122,7 @@ func (r *reading) restart(s scale) {
 // measure finds out how durations are counted, once. Until that is known, and where it cannot be, failures
 // are counted all the same.
 func (r *reading) measure(ctx context.Context, now time.Time) {
-	if r.settled || !r.choose && len(r.release.Boundaries) == 0 && r.release.Threshold == 0 {
+	if r.settled {
 		return
 	}
 	natives := r.ledger.natives

@@ -22,7 +22,7 @@ func (s *Sampler) Fetch(ctx context.Context, release analysis.Release, from, to 
 	if err != nil {
 		return err
 	}
-	r := s.newReading(release, true)
+	r := s.newReading(release)
 	r.restart(found)
 	return s.pieces(ctx, r.selection(), from.Truncate(time.Millisecond), to.Truncate(time.Millisecond), func(a *answer) error {
 		matrix, err := a.matrix()

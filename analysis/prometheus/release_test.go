@@ -95,7 +95,7 @@ func TestWarmUpsThatChange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			warm := release
 			warm.WarmUps = test.before
-			r := s.newReading(warm, true)
+			r := s.newReading(warm)
 			if err := feed(r.ledger, newDecoder(), model.Matrix{line("is=started revision=new", 0, 0, 1, 2, 3, 4, 5)}); err != nil {
 				t.Fatal(err)
 			}

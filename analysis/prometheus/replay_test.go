@@ -107,8 +107,7 @@ func judged(t *testing.T, r *replay, failing float64, duration, most, look time.
 	if err != nil {
 		t.Fatal(err)
 	}
-	looker := analysis.Looker{Sampler: sampler, Now: func() time.Time { return r.now }}
-	criteria := analysis.Criteria{SuccessRate: .99, LatencyP99: 250 * time.Millisecond, MinRequests: 50, Duration: duration}
+	settings := analysis.Settings{SuccessRate: .99, LatencyP99: 250 * time.Millisecond, MinRequests: 50, Duration: duration}
 	phase := r.random.IntN(200) // of the scrapes, in requests
 	var first time.Time
 	r.scrape()
@@ -127,10 +126,11 @@ func judged(t *testing.T, r *replay, failing float64, duration, most, look time.
 			r.scrape()
 		}
 		if r.now.Sub(since)%look == 0 {
-			if verdict, err = looker.Look(t.Context(), subject, criteria); err != nil {
+			evidence, err := sampler.Evidence(t.Context(), simple)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if verdict.Outcome != analysis.Inconclusive {
+			if verdict = analysis.Assess(simple, settings, evidence, r.now); verdict.Outcome != analysis.Inconclusive {
 				break
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -181,26 +182,6 @@ func eventually(t *testing.T, sampler analysis.EvidenceSource, release analysis.
 	}
 }
 
-// until samples every 50 ms until the counts are as wanted.
-func until(t *testing.T, sampler analysis.Sampler, subject analysis.Subject, what string, wanted func(analysis.Counts) bool) analysis.Counts {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		counts, err := sampler.Sample(ctx, subject)
-		if err == nil && wanted(counts) {
-			return counts
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("wait until %s: last %+v, %v", what, counts, err)
-		case <-ticker.C:
-		}
-	}
-}
-
 func TestCountsAreWhatTheSourcesDid(t *testing.T) {
 	t.Parallel() // a Prometheus takes its first targets after five seconds
 	first, second := newProxy(t, "load-1"), newProxy(t, "load-2")
@@ -213,22 +194,22 @@ func TestCountsAreWhatTheSourcesDid(t *testing.T) {
 		s.End(500, time.Second)
 	}
 	sampler := connect(t, start(t, 200*time.Millisecond, first, second))
-	before := subject
-	before.Since, before.Slow = time.Now().Add(-30*time.Minute), 240*time.Millisecond
-	until(t, sampler, before, "the earlier attempt is scraped at both", func(c analysis.Counts) bool {
-		return c.Canary.Failed == 400 && c.Stable.Answered == 4000 && c.Sources == 2
+	before := release
+	before.Since, before.Boundaries = time.Now().Add(-30*time.Minute), []time.Duration{240 * time.Millisecond}
+	eventually(t, sampler, before, "the earlier attempt is scraped at both", func(e analysis.Evidence) bool {
+		return seen(e).Canary.Failed == 400 && seen(e).Control.Answered == 4000 && e.Sources == 2
 	})
 
 	asked := before
 	asked.Since = time.Now()
-	looks := until(t, sampler, asked, "two scrapes are made since", func(c analysis.Counts) bool {
-		return c.Newest.Sub(asked.Since) > 200*time.Millisecond && c.Interval > 0
+	looks := eventually(t, sampler, asked, "two scrapes are made since", func(e analysis.Evidence) bool {
+		return e.Newest.Sub(asked.Since) > 200*time.Millisecond && e.Interval > 0
 	})
-	if looks.Canary != (analysis.Tally{}) || looks.Stable != (analysis.Tally{}) {
+	if got := seen(looks); got.Canary.Started+got.Canary.Answered+got.Control.Started+got.Control.Answered > 0 {
 		t.Fatalf("what was before counts: %+v", looks)
 	}
-	if looks.Boundary != 250*time.Millisecond || looks.Patience != 250*time.Millisecond {
-		t.Errorf("bound %v, patience %v, want 250ms", looks.Boundary, looks.Patience)
+	if want := []time.Duration{250 * time.Millisecond}; !slices.Equal(looks.Boundaries, want) || looks.Patience != analysis.Patience {
+		t.Errorf("boundaries %v, patience %v, want %v, %v", looks.Boundaries, looks.Patience, want, analysis.Patience)
 	}
 
 	first.requests("new", 50, 200, 10*time.Millisecond)
@@ -243,23 +224,24 @@ func TestCountsAreWhatTheSourcesDid(t *testing.T) {
 	for range 6 {
 		second.series("new", 10).Begin() // and no end
 	}
-	want := analysis.Tally{Started: 118, Answered: 108, Failed: 10, Slow: 7, Cancelled: 4, Unfinished: 6, Overdue: 6}
-	got := until(t, sampler, asked, "all is scraped and old enough", func(c analysis.Counts) bool {
-		return c.Canary.Started == want.Started && c.Stable.Answered == 900 && c.Canary.Overdue > 0
+	want := analysis.Requests{Started: 118, Answered: 108, Failed: 10, Slow: []uint64{7}, Cancelled: 4, Unfinished: 6, Overdue: []uint64{6}}
+	got := eventually(t, sampler, asked, "all is scraped and old enough", func(e analysis.Evidence) bool {
+		got := seen(e)
+		return got.Canary.Started == want.Started && got.Control.Answered == 900 && got.Canary.Overdue[0] > 0
 	})
-	if diff := cmp.Diff(want, got.Canary); diff != "" {
+	if diff := cmp.Diff(want, seen(got).Canary); diff != "" {
 		t.Errorf("canary (-want +got):\n%s", diff)
 	}
 
 	// The second source restarts: what it counted stays, its requests under way are gone, and at most the
 	// interval of the restart is lost, for both revisions.
 	second.restart()
-	until(t, sampler, asked, "the restart is seen", func(c analysis.Counts) bool { return c.Dropped == 1 })
+	eventually(t, sampler, asked, "the restart is seen", func(e analysis.Evidence) bool { return e.Dropped == 1 })
 	second.requests("new", 10, 200, 10*time.Millisecond)
 	second.requests("old", 90, 200, 10*time.Millisecond)
-	want = analysis.Tally{Started: 128, Answered: 118, Failed: 10, Slow: 7, Cancelled: 4}
-	got = until(t, sampler, asked, "requests after the restart are seen", func(c analysis.Counts) bool { return c.Stable.Answered == 990 })
-	if diff := cmp.Diff(want, got.Canary); diff != "" {
+	want = analysis.Requests{Started: 128, Answered: 118, Failed: 10, Slow: []uint64{7}, Cancelled: 4, Overdue: []uint64{0}}
+	got = eventually(t, sampler, asked, "requests after the restart are seen", func(e analysis.Evidence) bool { return seen(e).Control.Answered == 990 })
+	if diff := cmp.Diff(want, seen(got).Canary); diff != "" {
 		t.Errorf("canary after the restart (-want +got):\n%s", diff)
 	}
 	if got.Interval < 150*time.Millisecond || got.Interval > time.Second || got.Sources != 2 || got.Doubt != "" { // a busy machine misses scrapes
@@ -268,7 +250,7 @@ func TestCountsAreWhatTheSourcesDid(t *testing.T) {
 
 	// A source that cannot be scraped any more is missed.
 	second.server.Close()
-	until(t, sampler, asked, "the silent source is missed", func(c analysis.Counts) bool { return c.Unscraped == 1 })
+	eventually(t, sampler, asked, "the silent source is missed", func(e analysis.Evidence) bool { return e.Unscraped == 1 })
 }
 
 // A fresh Sampler, as after a restart of the operator, comes to the counts of one that was there all the time.
@@ -276,31 +258,31 @@ func TestAFreshSamplerCountsTheSame(t *testing.T) {
 	t.Parallel() // a Prometheus takes its first targets after five seconds
 	p := newProxy(t, "load-1")
 	address := start(t, 200*time.Millisecond, p)
-	asked := subject
-	asked.Since, asked.Slow = time.Now(), 100*time.Millisecond
+	asked := release
+	asked.Since, asked.Boundaries = time.Now(), []time.Duration{100 * time.Millisecond}
 	steady := connect(t, address)
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a simulation
-	var last analysis.Counts
+	var last analysis.Evidence
 	for round := range 10 {
 		if round == 5 {
 			p.restart()
 		}
 		p.requests("new", 1+random.IntN(20), 200+100*random.IntN(4), time.Duration(random.IntN(200))*time.Millisecond)
 		p.requests("old", 100+random.IntN(20), 200, time.Duration(random.IntN(200))*time.Millisecond)
-		seen := last.Newest
-		last = until(t, steady, asked, "another scrape is made", func(c analysis.Counts) bool { return c.Newest.After(seen) })
+		before := last.Newest
+		last = eventually(t, steady, asked, "another scrape is made", func(e analysis.Evidence) bool { return e.Newest.After(before) })
 	}
-	if last.Dropped != 1 || last.Canary.Answered == 0 {
+	if last.Dropped != 1 || seen(last).Canary.Answered == 0 {
 		t.Fatalf("nothing to compare: %+v", last)
 	}
 	// Both may see a scrape more than the other; with no more requests the tallies stand still.
-	last = until(t, steady, asked, "another scrape is made", func(c analysis.Counts) bool { return c.Newest.After(last.Newest) })
-	fresh, err := connect(t, address).Sample(t.Context(), asked)
+	last = eventually(t, steady, asked, "another scrape is made", func(e analysis.Evidence) bool { return e.Newest.After(last.Newest) })
+	fresh, err := connect(t, address).Evidence(t.Context(), asked)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fresh.Canary != last.Canary || fresh.Stable != last.Stable || fresh.Dropped != last.Dropped {
-		t.Errorf("fresh  %+v\nsteady %+v", fresh, last)
+	if diff := cmp.Diff(last.Strata, fresh.Strata); diff != "" || fresh.Dropped != last.Dropped {
+		t.Errorf("dropped %d and %d; (-steady +fresh)\n%s", last.Dropped, fresh.Dropped, diff)
 	}
 }
 
@@ -310,10 +292,10 @@ func TestABrokenCanaryIsFoundOut(t *testing.T) {
 	t.Parallel() // a Prometheus takes its first targets after five seconds
 	p := newProxy(t, "load-1")
 	sampler := connect(t, start(t, time.Second, p))
-	asked := subject
-	asked.Since = time.Now()
-	criteria := analysis.Criteria{SuccessRate: .99, LatencyP99: 250 * time.Millisecond, MinRequests: 50, Duration: time.Minute}
-	until(t, sampler, asked, "the proxy is scraped", func(c analysis.Counts) bool { return !c.Newest.IsZero() })
+	asked := simple
+	asked.Since, asked.WeightSince = time.Now(), time.Now()
+	settings := analysis.Settings{SuccessRate: .99, LatencyP99: 250 * time.Millisecond, MinRequests: 50, Duration: time.Minute}
+	eventually(t, sampler, asked, "the proxy is scraped", func(e analysis.Evidence) bool { return !e.Newest.IsZero() })
 
 	ctx, stop := context.WithCancel(t.Context())
 	var bad atomic.Int64
@@ -342,16 +324,15 @@ func TestABrokenCanaryIsFoundOut(t *testing.T) {
 			}
 		}
 	}()
-	looker := analysis.Looker{Sampler: sampler, Now: time.Now}
 	looks := time.NewTicker(250 * time.Millisecond)
 	defer looks.Stop()
 	var verdict analysis.Verdict
 	for verdict.Outcome != analysis.Fail {
-		var err error
-		if verdict, err = looker.Look(t.Context(), asked, criteria); err != nil {
+		evidence, err := sampler.Evidence(t.Context(), asked)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if verdict.Outcome == analysis.Pass {
+		if verdict = analysis.Assess(asked, settings, evidence, time.Now()); verdict.Outcome == analysis.Pass {
 			t.Fatal(verdict.Reason)
 		}
 		if time.Since(asked.Since) > 20*time.Second {
