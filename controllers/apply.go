@@ -37,9 +37,15 @@ func (r *RolloutReconciler) apply(ctx context.Context, w *world, op plan.Op) err
 	case plan.OpTakeOver:
 		return r.takeOver(ctx, w, op.Size)
 	case plan.OpScaleCanary:
-		return r.scaleCanary(ctx, w, op.Size)
+		return r.scaleOurs(ctx, w, w.observed.Canary, op.Size)
 	case plan.OpDeleteCanary:
-		return r.deleteCanary(ctx, w)
+		return r.deleteOurs(ctx, w, w.observed.Canary)
+	case plan.OpCreateBaseline:
+		return r.createBaseline(ctx, w, op.Size)
+	case plan.OpScaleBaseline:
+		return r.scaleOurs(ctx, w, w.observed.Baseline, op.Size)
+	case plan.OpDeleteBaseline:
+		return r.deleteOurs(ctx, w, w.observed.Baseline)
 	case plan.OpNarrow:
 		return r.setServiceHash(ctx, w, op.Hash)
 	case plan.OpRestore:
@@ -71,7 +77,7 @@ func (r *RolloutReconciler) apply(ctx context.Context, w *world, op plan.Op) err
 	}
 }
 
-// ensureHolder creates the object that controls the canary's ReplicaSet. The Rollout does not own it,
+// ensureHolder creates the object that controls the ReplicaSets of the canary and the baseline. The Rollout does not own it,
 // so that no foreground deletion of the Rollout can take the canary away while it has weight.
 func (r *RolloutReconciler) ensureHolder(ctx context.Context, w *world) (*corev1.ConfigMap, error) {
 	holder := &corev1.ConfigMap{}
@@ -111,46 +117,64 @@ func (r *RolloutReconciler) createCanary(ctx context.Context, w *world, size int
 	if err != nil {
 		return err
 	}
-	u := newReplicaSet(w, canary, size)
+	u := newReplicaSet(w.deployment, canary, size)
 	u.SetOwnerReferences([]metav1.OwnerReference{heldBy(holder)})
-	err = r.Client.Create(ctx, u)
+	u.SetAnnotations(saturation(w, nil))
+	return r.createReplicaSet(ctx, u)
+}
+
+// createBaseline creates a ReplicaSet with the template of stable's. It is never handed over, so it needs none
+// of the Deployment controller's annotations.
+func (r *RolloutReconciler) createBaseline(ctx context.Context, w *world, size int32) error {
+	stable, baseline := w.replicaSets[w.observed.Stable.Name], w.rollout.Status.Baseline
+	if stable == nil || baseline == nil || w.observed.Stable.Terminating {
+		return errOutdated
+	}
+	holder, err := r.ensureHolder(ctx, w)
+	if err != nil {
+		return err
+	}
+	u := newReplicaSet(stable, baseline, size)
+	u.SetOwnerReferences([]metav1.OwnerReference{heldBy(holder)})
+	return r.createReplicaSet(ctx, u)
+}
+
+func (r *RolloutReconciler) createReplicaSet(ctx context.Context, u *unstructured.Unstructured) error {
+	err := r.Client.Create(ctx, u)
 	if apierrors.IsAlreadyExists(err) {
 		return errOutdated // the cache is behind, or an earlier one is still going
 	}
-	if err != nil {
-		return fmt.Errorf("create canary replicaset: %w", err)
-	}
-	return nil
+	return wrap(err, "create replicaset "+u.GetName())
 }
 
-// newReplicaSet is the canary's ReplicaSet as the Deployment controller would make it.
-func newReplicaSet(w *world, canary *v1alpha1.Revision, size int32) *unstructured.Unstructured {
+// newReplicaSet is a revision's ReplicaSet as the Deployment controller would make it, from a Deployment or from
+// another ReplicaSet.
+func newReplicaSet(from *unstructured.Unstructured, revision *v1alpha1.Revision, size int32) *unstructured.Unstructured {
 	labelled := func(path ...string) map[string]any {
-		set, _, _ := unstructured.NestedMap(w.deployment.Object, path...)
+		set, _, _ := unstructured.NestedMap(from.Object, path...)
 		if set == nil {
 			set = map[string]any{}
 		}
-		set[hashLabel] = canary.Hash
+		set[hashLabel] = revision.Hash
 		return set
 	}
-	t := template(w.deployment)
+	t := template(from)
 	_ = unstructured.SetNestedMap(t, labelled("spec", "template", "metadata", "labels"), "metadata", "labels")
-	selector, _, _ := unstructured.NestedMap(w.deployment.Object, "spec", "selector")
+	selector, _, _ := unstructured.NestedMap(from.Object, "spec", "selector")
 	selector["matchLabels"] = labelled("spec", "selector", "matchLabels")
 	spec := map[string]any{"replicas": int64(size), "selector": selector, "template": t}
-	if seconds, found, _ := unstructured.NestedInt64(w.deployment.Object, "spec", "minReadySeconds"); found {
+	if seconds, found, _ := unstructured.NestedInt64(from.Object, "spec", "minReadySeconds"); found {
 		spec["minReadySeconds"] = seconds
 	}
 	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	u.SetGroupVersionKind(replicaSetKind)
-	u.SetNamespace(w.rollout.Namespace)
-	u.SetName(canary.ReplicaSet)
+	u.SetNamespace(from.GetNamespace())
+	u.SetName(revision.ReplicaSet)
 	labels := map[string]string{}
 	for key, value := range labelled("spec", "template", "metadata", "labels") {
 		labels[key], _ = value.(string)
 	}
 	u.SetLabels(labels)
-	u.SetAnnotations(saturation(w, map[string]string{}))
 	return u
 }
 
@@ -185,24 +209,26 @@ func (r *RolloutReconciler) takeOver(ctx context.Context, w *world, size int32) 
 	return outdated(r.Client.Update(ctx, u), "take over replicaset "+u.GetName())
 }
 
-func (r *RolloutReconciler) scaleCanary(ctx context.Context, w *world, size int32) error {
-	u := w.replicaSets[w.observed.Canary.Name]
-	if u == nil || !w.observed.Canary.Ours {
+// scaleOurs sets the size of a ReplicaSet that the holder controls.
+func (r *RolloutReconciler) scaleOurs(ctx context.Context, w *world, rs plan.ReplicaSet, size int32) error {
+	u := w.replicaSets[rs.Name]
+	if u == nil || !rs.Ours {
 		return errOutdated
 	}
-	if w.observed.Canary.Replicas == size {
+	if rs.Replicas == size {
 		return nil
 	}
 	u = u.DeepCopy()
 	if err := unstructured.SetNestedField(u.Object, int64(size), "spec", "replicas"); err != nil {
-		return fmt.Errorf("size canary: %w", err)
+		return fmt.Errorf("size replicaset %s: %w", rs.Name, err)
 	}
-	return outdated(r.Client.Update(ctx, u), "scale canary")
+	return outdated(r.Client.Update(ctx, u), "scale replicaset "+rs.Name)
 }
 
-func (r *RolloutReconciler) deleteCanary(ctx context.Context, w *world) error {
-	u := w.replicaSets[w.observed.Canary.Name]
-	if u == nil || !w.observed.Canary.Ours {
+// deleteOurs deletes a ReplicaSet that the holder controls.
+func (r *RolloutReconciler) deleteOurs(ctx context.Context, w *world, rs plan.ReplicaSet) error {
+	u := w.replicaSets[rs.Name]
+	if u == nil || !rs.Ours {
 		return nil
 	}
 	return r.deleteReplicaSet(ctx, u)
@@ -350,7 +376,7 @@ func (r *RolloutReconciler) deleteReplicaSet(ctx context.Context, u *unstructure
 	return outdated(client.IgnoreNotFound(err), "delete replicaset "+u.GetName())
 }
 
-// cleanUp deletes the canary's Service and its holder.
+// cleanUp deletes the canary's Service and the holder; whatever the holder still controls goes with it.
 func (r *RolloutReconciler) cleanUp(ctx context.Context, w *world) error {
 	for _, object := range []client.Object{
 		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: canaryServiceName(w.rollout)}},

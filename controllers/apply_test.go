@@ -122,6 +122,7 @@ func TestApply(t *testing.T) {
 		"revert":    testRevert,
 		"take-over": testTakeOver,
 		"clean-up":  testCleanUp,
+		"baseline":  testBaseline,
 		"analyses":  testAnalyses,
 	}
 	for name, test := range tests {

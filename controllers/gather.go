@@ -55,6 +55,11 @@ func (r *RolloutReconciler) gather(ctx context.Context, rollout *v1alpha1.Rollou
 	}
 	w.observed.Command = pendingCommand(rollout)
 	w.observed.CanaryYoungest = youngest(w.pods, hashOf(rollout.Status.Canary))
+	if baseline := rollout.Status.Baseline; baseline != nil {
+		if at := youngest(w.pods, baseline.Hash); at.After(w.observed.CanaryYoungest) {
+			w.observed.CanaryYoungest = at
+		}
+	}
 	w.observed.Verdict = r.Looks.newest(rollout)
 	return w, nil
 }

@@ -46,7 +46,10 @@ func (r *RolloutReconciler) gatherMesh(ctx context.Context, w *world) error {
 	for _, revision := range []struct {
 		hash  string
 		count *int32
-	}{{hashOf(w.rollout.Status.Stable), &o.StableEndpoints}, {hashOf(w.rollout.Status.Canary), &o.CanaryEndpoints}} {
+	}{
+		{hashOf(w.rollout.Status.Stable), &o.StableEndpoints}, {hashOf(w.rollout.Status.Canary), &o.CanaryEndpoints},
+		{hashOf(w.rollout.Status.Baseline), &o.BaselineEndpoints},
+	} {
 		if revision.hash == "" {
 			continue
 		}

@@ -18,7 +18,7 @@ import (
 
 func (r *RolloutReconciler) gatherReplicaSets(ctx context.Context, w *world) error {
 	if w.deployment == nil {
-		return r.gatherOrphanedCanary(ctx, w)
+		return r.gatherOrphans(ctx, w)
 	}
 	selector, err := metav1.LabelSelectorAsSelector(w.typed.Spec.Selector)
 	if err != nil {
@@ -47,7 +47,10 @@ func (r *RolloutReconciler) gatherReplicaSets(ctx context.Context, w *world) err
 	}
 	status := w.rollout.Status
 	w.observed.Stable = pickStable(seen, status.Stable)
-	if w.observed.Canary, err = r.canary(ctx, w, seen); err != nil {
+	if w.observed.Canary, err = r.named(ctx, w, status.Canary, seen); err != nil {
+		return err
+	}
+	if w.observed.Baseline, err = r.named(ctx, w, status.Baseline, seen); err != nil {
 		return err
 	}
 	others := slices.DeleteFunc(slices.Clone(seen), func(rs seenReplicaSet) bool {
@@ -63,11 +66,10 @@ func (r *RolloutReconciler) gatherReplicaSets(ctx context.Context, w *world) err
 	return nil
 }
 
-// canary is the ReplicaSet of the canary. That it is missing is confirmed with the API server itself, or
-// a rollback could leave one behind that the cache has not seen yet. When it is gone, its pods may still
-// be there.
-func (r *RolloutReconciler) canary(ctx context.Context, w *world, seen []seenReplicaSet) (plan.ReplicaSet, error) {
-	revision := w.rollout.Status.Canary
+// named is the ReplicaSet of the canary or the baseline. That it is missing is confirmed with the API server
+// itself, or a rollback could leave one behind that the cache has not seen yet. When it is gone, its pods may
+// still be there.
+func (r *RolloutReconciler) named(ctx context.Context, w *world, revision *v1alpha1.Revision, seen []seenReplicaSet) (plan.ReplicaSet, error) {
 	if revision == nil {
 		return plan.ReplicaSet{}, nil
 	}
@@ -90,7 +92,7 @@ func (r *RolloutReconciler) canary(ctx context.Context, w *world, seen []seenRep
 			gone.Pods++
 		}
 	}
-	return gone, wrap(client.IgnoreNotFound(err), "get canary replicaset")
+	return gone, wrap(client.IgnoreNotFound(err), "get replicaset "+revision.ReplicaSet)
 }
 
 // prunable lists owned ReplicaSets at zero that are newer than stable: scaling from zero while held
@@ -109,20 +111,27 @@ func (w *world) prunable(stable *unstructured.Unstructured) []*unstructured.Unst
 	return out
 }
 
-// gatherOrphanedCanary finds what is left of a release whose Deployment is gone.
-func (r *RolloutReconciler) gatherOrphanedCanary(ctx context.Context, w *world) error {
-	canary := w.rollout.Status.Canary
-	if canary == nil || canary.ReplicaSet == "" {
-		return nil
+// gatherOrphans finds what is left of a release whose Deployment is gone.
+func (r *RolloutReconciler) gatherOrphans(ctx context.Context, w *world) error {
+	status := w.rollout.Status
+	for _, orphan := range []struct {
+		revision *v1alpha1.Revision
+		into     *plan.ReplicaSet
+	}{{status.Canary, &w.observed.Canary}, {status.Baseline, &w.observed.Baseline}} {
+		if orphan.revision == nil || orphan.revision.ReplicaSet == "" {
+			continue
+		}
+		var pods corev1.PodList
+		if err := r.Client.List(ctx, &pods, client.InNamespace(w.rollout.Namespace), client.MatchingLabels{hashLabel: orphan.revision.Hash}); err != nil {
+			return fmt.Errorf("list pods: %w", err)
+		}
+		w.pods = append(w.pods, pods.Items...)
+		var err error
+		if *orphan.into, err = r.named(ctx, w, orphan.revision, nil); err != nil {
+			return err
+		}
 	}
-	var pods corev1.PodList
-	if err := r.Client.List(ctx, &pods, client.InNamespace(w.rollout.Namespace), client.MatchingLabels{hashLabel: canary.Hash}); err != nil {
-		return fmt.Errorf("list pods: %w", err)
-	}
-	w.pods = pods.Items
-	var err error
-	w.observed.Canary, err = r.canary(ctx, w, nil)
-	return err
+	return nil
 }
 
 // seenReplicaSet adds what picking needs to what the plan sees.

@@ -39,6 +39,9 @@ func targetOf(rollout *v1alpha1.Rollout) (target, error) {
 		Weight: uint32(status.Weight.Desired), WeightSince: status.Weight.DecidedAt.Time,
 		Planned: planned(rollout),
 	}
+	if status.Baseline != nil {
+		release.Control = status.Baseline.Hash
+	}
 	for _, w := range status.Release.WarmUps {
 		release.WarmUps = append(release.WarmUps, analysis.Window{From: w.From.Time, Until: w.Until.Time})
 	}
@@ -107,6 +110,9 @@ func settingsOf(rollout *v1alpha1.Rollout) (analysis.Settings, error) {
 	compare.Success, compare.Latency = weightOf(spec.Compare.Success), weightOf(spec.Compare.Latency)
 	if status.Canary != nil && status.Stable != nil {
 		compare.CanaryPods, compare.ControlPods = int(status.Canary.Ready), int(status.Stable.Ready)
+	}
+	if status.Baseline != nil {
+		compare.ControlPods = int(status.Baseline.Ready)
 	}
 	settings.Compare = &compare
 	return settings, nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-mesh/sluice/analysis"
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
+	"github.com/sluice-mesh/sluice/controllers/plan"
 )
 
 var began = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -70,6 +71,9 @@ func TestTargetOf(t *testing.T) {
 			}}
 		}, func(t *target) { t.settings.MinRequests = 50 }},
 		"nothing said": {nil, nil},
+		"beside a baseline": {func(r *v1alpha1.Rollout) {
+			r.Status.Baseline = &v1alpha1.Revision{Hash: "a-baseline", Ready: 1}
+		}, func(t *target) { t.release.Control, t.settings.Compare.ControlPods = "a-baseline", 1 }},
 		"everything said": {func(r *v1alpha1.Rollout) {
 			r.Spec.Analysis = v1alpha1.AnalysisSpec{
 				SuccessRate: "99.5", LatencyP99: &metav1.Duration{Duration: 250 * time.Millisecond},
@@ -156,5 +160,14 @@ func TestVerdictOf(t *testing.T) {
 	}
 	if v := verdictOf(analysis.Verdict{Outcome: analysis.Inconclusive}, about, began); v.Score != nil || v.Metrics != nil {
 		t.Errorf("without evidence: score %v, metrics %v, want none", v.Score, v.Metrics)
+	}
+}
+
+// The plan asks for the share that the judge reckons with.
+func TestBaselineShare(t *testing.T) {
+	for percent := range int32(101) {
+		if got, want := plan.BaselineShare(percent), analysis.BaselineShare(uint32(percent)); uint32(got) != want { //nolint:gosec // 0 to 100
+			t.Errorf("beside a weight of %d: %d, want %d", percent, got, want)
+		}
 	}
 }
