@@ -224,7 +224,7 @@ func (l *ledger) step(s *source, at int64, found []fresh) {
 			c.last = at
 		}
 	}
-	if fell || back {
+	if fell {
 		for _, lane := range s.lanes {
 			lane.levels = nil
 		}

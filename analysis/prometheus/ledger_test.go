@@ -100,6 +100,14 @@ func TestLedger(t *testing.T) {
 			},
 			canary: tally{Started: 10, Answered: 10},
 		},
+		"the scrape at the time itself is before it": {
+			matrix: model.Matrix{line("is=started revision=new", 0, 5, 9), line("is=total revision=new code=200", 0, 5, 9)},
+			canary: tally{Started: 4, Answered: 4},
+		},
+		"a restart before it is none": {
+			matrix: model.Matrix{line("is=total revision=new code=200", -3, 50, 0, 1, 1, 4)},
+			canary: tally{Answered: 3},
+		},
 		"a source that appears later counts from zero": {
 			matrix: model.Matrix{
 				line("is=started revision=new instance=b", 5, 7, 9),
@@ -179,6 +187,15 @@ func TestLedger(t *testing.T) {
 				line("is=bucket revision=new code=2xx le=0.25 instance=b", 0, 0, 0, 0, 0, 0, 0, 0), line("is=bucket revision=new code=2xx le=+Inf instance=b", 0, 0, 0, 0, 0, 0, 0, 0),
 			},
 			canary: tally{Started: 26, Unfinished: 6, Overdue: 5},
+		},
+		"classic histograms before native ones": {
+			matrix: model.Matrix{
+				line("is=total revision=new code=200", 0, 0, 9),
+				line("is=bucket revision=new code=2xx le=0.25", 0, 0, 5),
+				line("is=bucket revision=new code=2xx le=+Inf", 0, 0, 9),
+				histograms(model.SampleHistogram{}, model.SampleHistogram{Count: 9, Buckets: model.HistogramBuckets{{Lower: .1, Upper: .2, Count: 9}}}),
+			},
+			canary: tally{Answered: 9, Slow: 4},
 		},
 		"connections that stay open are not unfinished": {
 			matrix: model.Matrix{

@@ -386,6 +386,14 @@ func TestSeriesThatAppearLate(t *testing.T) {
 	if err := feed(l, d, full); !errors.Is(err, errLate) {
 		t.Fatalf("got %v, want that it is late", err)
 	}
+	// So is a series that was in none of them.
+	l = newLedger(release, scale{}, time.Second)
+	if err := feed(l, d, model.Matrix{full[0]}); err != nil {
+		t.Fatal(err)
+	}
+	if err := feed(l, d, full); !errors.Is(err, errLate) {
+		t.Fatalf("got %v, want that it is late", err)
+	}
 	// So is a whole scrape between two that are booked, as two servers in turn would have it.
 	l = newLedger(release, scale{}, time.Second)
 	odd := line("is=started revision=new", 0, 100, 110, 120)
