@@ -70,8 +70,10 @@ func TestRenderCRD(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			if got := strings.Contains(out, "name: rollouts.sluice.dev"); got != test.crd {
-				t.Errorf("CRD is rendered: %v, want %v", got, test.crd)
+			for _, kind := range []string{"rollouts", "analysistemplates", "clusteranalysistemplates", "analysisruns"} {
+				if got := strings.Contains(out, "name: "+kind+".sluice.dev"); got != test.crd {
+					t.Errorf("CRD of %s is rendered: %v, want %v", kind, got, test.crd)
+				}
 			}
 			if got := strings.Contains(out, keep); got != test.kept {
 				t.Errorf("CRD is kept: %v, want %v", got, test.kept)
@@ -80,23 +82,51 @@ func TestRenderCRD(t *testing.T) {
 	}
 }
 
+// TestConnection renders each way to reach Prometheus apart: one that is not asked for must leave nothing.
+func TestConnection(t *testing.T) {
+	for name, test := range map[string]struct{ set, want, never string }{
+		"nothing":     {"crds.keep=true", "--prometheus-timeout=5s", "/var/run/sluice/prometheus"},
+		"authority":   {"prometheus.connection.caSecret.name=a", "- --prometheus-ca=/var/run/sluice/prometheus/ca.crt", "--prometheus-cert"},
+		"certificate": {"prometheus.connection.clientCertificateSecret.name=a", "- --prometheus-key=/var/run/sluice/prometheus/tls.key", "--prometheus-ca"},
+		"basic":       {"prometheus.connection.basicAuthSecret.name=a", "- --prometheus-password-file=/var/run/sluice/prometheus/password", "--prometheus-bearer"},
+		"a key":       {"prometheus.connection.bearerTokenSecret.name=a,prometheus.connection.bearerTokenSecret.key=b", "- key: b\n                      path: token", "password"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := helm(t, "template", "sluice", ".", "--set", test.set, "--show-only", "templates/operator-deployment.yaml")
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if !strings.Contains(out, test.want) || strings.Contains(out, test.never) {
+				t.Errorf("want %q and not %q in\n%s", test.want, test.never, out)
+			}
+		})
+	}
+}
+
 func TestRefusedValues(t *testing.T) {
 	for set, want := range map[string]string{
-		"replicas=3":                                     "at '': additional properties 'replicas' not allowed",
-		"operator.replica=3":                             "at '/operator': additional properties 'replica' not allowed",
-		"operator.replicas=0":                            "at '/operator/replicas': minimum: got 0, want 1",
-		"operator.logLevel=loud":                         "at '/operator/logLevel': value must be one of",
-		"operator.image.digest=v1":                       "at '/operator/image/digest': 'v1' does not match pattern",
-		"operator.extraArgs={x}":                         "at '/operator/extraArgs/0': 'x' does not match pattern",
-		"operator.resources.requests.gpu=1":              "at '/operator/resources/requests': additional properties 'gpu' not allowed",
-		"proxy.drain=10":                                 "at '/proxy/drain': got number, want string",
-		"proxy.drain=soon":                               "at '/proxy/drain': 'soon' does not match pattern",
-		"proxy.image.tag=a b":                            "at '/proxy/image/tag': 'a b' does not match pattern",
-		`proxy.image.repository=a"\, x: "b`:              "at '/proxy/image/repository':",
-		"proxy.resources.requests.cpu=null":              "missing property 'cpu'",
-		"proxy.goMemoryLimit=200Mi":                      "at '/proxy/goMemoryLimit': '200Mi' does not match pattern",
-		"inject.excludedNamespaces={monitoring}":         "at '/inject/excludedNamespaces': no items match contains schema",
-		"prometheus.address=prometheus:9090":             "at '/prometheus/address': 'prometheus:9090' does not match pattern",
+		"replicas=3":                             "at '': additional properties 'replicas' not allowed",
+		"operator.replica=3":                     "at '/operator': additional properties 'replica' not allowed",
+		"operator.replicas=0":                    "at '/operator/replicas': minimum: got 0, want 1",
+		"operator.logLevel=loud":                 "at '/operator/logLevel': value must be one of",
+		"operator.image.digest=v1":               "at '/operator/image/digest': 'v1' does not match pattern",
+		"operator.extraArgs={x}":                 "at '/operator/extraArgs/0': 'x' does not match pattern",
+		"operator.resources.requests.gpu=1":      "at '/operator/resources/requests': additional properties 'gpu' not allowed",
+		"proxy.drain=10":                         "at '/proxy/drain': got number, want string",
+		"proxy.drain=soon":                       "at '/proxy/drain': 'soon' does not match pattern",
+		"proxy.image.tag=a b":                    "at '/proxy/image/tag': 'a b' does not match pattern",
+		`proxy.image.repository=a"\, x: "b`:      "at '/proxy/image/repository':",
+		"proxy.resources.requests.cpu=null":      "missing property 'cpu'",
+		"proxy.goMemoryLimit=200Mi":              "at '/proxy/goMemoryLimit': '200Mi' does not match pattern",
+		"inject.excludedNamespaces={monitoring}": "at '/inject/excludedNamespaces': no items match contains schema",
+		"prometheus.address=prometheus:9090":     "at '/prometheus/address': 'prometheus:9090' does not match pattern",
+		"prometheus.connection.caSecret=a":       "at '/prometheus/connection/caSecret': got string, want object",
+		"prometheus.connection.caSecret.name=A":  "at '/prometheus/connection/caSecret/name': 'A' does not match pattern",
+		"prometheus.connection.password=a":       "at '/prometheus/connection': additional properties 'password' not allowed",
+		"prometheus.connection.headers.A_B=c":    "invalid propertyName 'A_B'",
+		"prometheus.connection.timeout=5":        "at '/prometheus/connection/timeout': got number, want string",
+		"prometheus.connection.bearerTokenSecret.name=a,prometheus.connection.basicAuthSecret.name=b": "at '/prometheus/connection': 'not' failed",
+		"operator.readWebhookSecrets=true":               "at '/operator': additional properties 'readWebhookSecrets' not allowed",
 		"slack.approvers={jane}":                         "at '/slack/approvers/0': 'jane' does not match pattern",
 		"slack.token=xoxb":                               "at '/slack': additional properties 'token' not allowed",
 		"crds.keep=maybe":                                "at '/crds/keep': got string, want boolean",

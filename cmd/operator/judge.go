@@ -37,7 +37,11 @@ type podSpread struct {
 
 // newJudge makes the judge that asks the Prometheus of the flags.
 func newJudge(o options) (*judge, error) {
-	sampler, err := prometheus.New(prometheus.Options{Address: o.prometheusAddress, ScrapeInterval: o.scrapeInterval})
+	asked, err := o.prometheus.options()
+	if err != nil {
+		return nil, err
+	}
+	sampler, err := prometheus.New(asked)
 	if err != nil {
 		return nil, fmt.Errorf("--prometheus-address: %w", err)
 	}

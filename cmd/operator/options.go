@@ -1,35 +1,33 @@
 package main
 
 import (
-	"time"
-
 	"github.com/spf13/pflag"
 )
 
 // options are the operator's flags, as the chart sets them.
 type options struct {
-	namespace         string
-	leaderElect       bool
-	logLevel          string
-	prometheusAddress string
-	scrapeInterval    time.Duration
-	peersService      string
-	clusterDomain     string
-	slackTokenDir     string
-	slackAPIURL       string
-	slackApprovers    []string
-	xdsAddress        string
-	peersAddress      string
-	metricsAddress    string
-	healthAddress     string
+	namespace      string
+	leaderElect    bool
+	logLevel       string
+	prometheus     prometheusOptions
+	runJobs        bool
+	peersService   string
+	clusterDomain  string
+	slackTokenDir  string
+	slackAPIURL    string
+	slackApprovers []string
+	xdsAddress     string
+	peersAddress   string
+	metricsAddress string
+	healthAddress  string
 }
 
 func (o *options) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.namespace, "namespace", "sluice-system", "namespace of the installation")
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "let one replica reconcile; off only for a single process")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	flags.StringVar(&o.prometheusAddress, "prometheus-address", "http://prometheus.monitoring.svc:9090", "URL of Prometheus, which the judge asks")
-	flags.DurationVar(&o.scrapeInterval, "prometheus-scrape-interval", 0, "how often Prometheus scrapes the proxies; 0 finds out")
+	o.prometheus.bind(flags)
+	flags.BoolVar(&o.runJobs, "run-jobs", true, "run Jobs for metrics of analyses that ask for them")
 	flags.StringVar(&o.peersService, "peers-service", "sluice-peers", "headless Service of the operator's replicas")
 	flags.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "the cluster's DNS domain")
 	flags.StringVar(&o.slackTokenDir, "slack-token-dir", "", "folder with the files bot-token and app-token; empty: no Slack")

@@ -13,8 +13,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/sluice-mesh/sluice/analysis/prometheus"
 	"github.com/sluice-mesh/sluice/controllers"
 	"github.com/sluice-mesh/sluice/controllers/announce"
+	"github.com/sluice-mesh/sluice/controllers/runs"
 	"github.com/sluice-mesh/sluice/internal/version"
 	"github.com/sluice-mesh/sluice/notifier"
 	"github.com/sluice-mesh/sluice/notifier/slack"
@@ -52,6 +54,27 @@ func addReleases(ctx context.Context, m ctrl.Manager, o options, xds *mesh, logg
 	}
 	if err := reconciler.SetupWithManager(ctx, m); err != nil {
 		return fmt.Errorf("set up the reconciler: %w", err)
+	}
+	return addRuns(m, o)
+}
+
+// addRuns adds what measures the metrics of analysis templates.
+func addRuns(m ctrl.Manager, o options) error {
+	asked, err := o.prometheus.options()
+	if err != nil {
+		return err
+	}
+	asked.MaxBytes, asked.Timeout = 4<<20, time.Minute // a metric sets its own timeout, a minute at most
+	installation, err := prometheus.NewClient(asked)
+	if err != nil {
+		return fmt.Errorf("--prometheus-address: %w", err)
+	}
+	reconciler := &runs.Reconciler{
+		Client: m.GetClient(), Reader: m.GetAPIReader(), Events: m.GetEventRecorder("sluice"),
+		Prometheus: installation, Jobs: o.runJobs, Now: time.Now,
+	}
+	if err := reconciler.SetupWithManager(m); err != nil {
+		return fmt.Errorf("set up the reconciler of analyses: %w", err)
 	}
 	return nil
 }

@@ -11,8 +11,11 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -100,6 +103,10 @@ func newManager(o options) (ctrl.Manager, error) {
 	}
 	config.QPS, config.Burst = -1, -1 // the API server's own fairness decides
 	config.UserAgent = "sluice-operator"
+	ours, err := labels.NewRequirement(v1alpha1.LabelAnalysisRun, selection.Exists, nil) // of the cluster's Jobs
+	if err != nil {
+		return nil, fmt.Errorf("select jobs: %w", err)
+	}
 	lease, renew, retry := 10*time.Second, 7*time.Second, time.Second
 	m, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
@@ -113,7 +120,10 @@ func newManager(o options) (ctrl.Manager, error) {
 		Client:                 client.Options{Cache: &client.CacheOptions{Unstructured: true, DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject:         map[client.Object]cache.ByObject{&corev1.Pod{}: {Transform: controllers.StripPod}},
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Pod{}:  {Transform: controllers.StripPod},
+				&batchv1.Job{}: {Label: labels.NewSelector().Add(*ours)},
+			},
 		},
 	})
 	if err != nil {

@@ -19,7 +19,7 @@ func examine(ctx context.Context, secrets *secrets, metric v1alpha1.Metric, args
 	if metric.Compare != "" {
 		control := hash(revisions, metric.Compare)
 		if control == "" {
-			return &Problem{"compare", fmt.Sprintf("this release has no %s; compare with another version", metric.Compare)}
+			return &Problem{"compare", lacks(metric.Compare)}
 		}
 		if !distinguishes(metric.Provider) {
 			return &Problem{"compare", "the provider asks the same about both versions; use {{args.revision}} to tell which one is measured"}

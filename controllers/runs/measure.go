@@ -166,7 +166,7 @@ func (m *measurer) judge(ctx context.Context, secrets *secrets, run *v1alpha1.An
 	control := ""
 	if metric.Compare != "" {
 		if control = hash(run.Spec.Revisions, metric.Compare); control == "" {
-			return check.Measurement{}, &Problem{"compare", fmt.Sprintf("this release has no %s", metric.Compare)}
+			return check.Measurement{}, &Problem{"compare", lacks(metric.Compare)}
 		}
 	}
 	program, err := compile(metric, args)

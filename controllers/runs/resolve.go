@@ -185,8 +185,8 @@ func (r *resolution) setArgument(arg *v1alpha1.Argument) error {
 		return nil
 	default:
 		value := hash(r.spec.Revisions, from.PodTemplateHash)
-		if value == "" && r.releasing() {
-			return fmt.Errorf("podTemplateHash: this release has no %s", from.PodTemplateHash)
+		if value == "" && (r.releasing() || hash(r.expected(), from.PodTemplateHash) == "") {
+			return fmt.Errorf("podTemplateHash: %s", lacks(from.PodTemplateHash))
 		}
 		arg.Value, arg.ValueFrom = &value, nil
 		return nil
@@ -204,7 +204,7 @@ func (r *resolution) examine(ctx context.Context) error {
 	}
 	revisions := r.spec.Revisions
 	if !r.releasing() { // any will do to see whether it would work
-		revisions = v1alpha1.RunRevisions{Canary: "canary", Stable: "stable", Baseline: "baseline"}
+		revisions = r.expected()
 		args = args.about(revisions.Canary)
 	}
 	for i, metric := range r.spec.Metrics {
@@ -220,6 +220,23 @@ func (r *resolution) examine(ctx context.Context) error {
 	return nil
 }
 
+// expected are the versions that the next release will have, by any name.
+func (r *resolution) expected() v1alpha1.RunRevisions {
+	revisions := v1alpha1.RunRevisions{Canary: "canary", Stable: "stable"}
+	if r.rollout.Spec.Analysis.Compare.Against == v1alpha1.RevisionBaseline {
+		revisions.Baseline = "baseline"
+	}
+	return revisions
+}
+
+// lacks says that a release has no such version, and what to do.
+func lacks(name v1alpha1.RevisionName) string {
+	if name == v1alpha1.RevisionBaseline {
+		return "there is no Baseline; set the Rollout's spec.analysis.compare.against to Baseline to have one"
+	}
+	return fmt.Sprintf("there is no %s here; name another version", name)
+}
+
 func (r *resolution) releasing() bool {
 	release := r.rollout.Status.Release
 	return release != nil && release.EndedAt == nil
@@ -233,6 +250,9 @@ func revisionsOf(rollout *v1alpha1.Rollout) v1alpha1.RunRevisions {
 	}
 	if canary := rollout.Status.Canary; canary != nil {
 		revisions.Canary = canary.Hash
+	}
+	if baseline := rollout.Status.Baseline; baseline != nil {
+		revisions.Baseline = baseline.Hash
 	}
 	return revisions
 }

@@ -114,7 +114,8 @@ func TestProblems(t *testing.T) {
 	cases := map[string]struct {
 		// a and b are templates; ref names them; want is the problem.
 		a, b, ref, want string
-		rest            bool
+		// rest: no release is on; baseline: the Rollout has one.
+		rest, baseline bool
 	}{
 		"nothing is wrong":          {a: metric(up), ref: one},
 		"no template":               {ref: "{}", want: "spec.x.templates: no template is named; name at least one"},
@@ -126,35 +127,38 @@ func TestProblems(t *testing.T) {
 			ref: "{templates: [{name: a}, {name: b}]}", want: "spec.x.args: argument c has one value in AnalysisTemplate a and another in AnalysisTemplate b; give it one here"},
 		"an argument with two values, and the Rollout's": {a: "{args: [{name: c, value: d}], metrics: [" + up + "]}", b: "{args: [{name: c, value: e}], metrics: [{name: b, successCondition: 'true', provider: {prometheus: {query: up}}}]}",
 			ref: "{templates: [{name: a}, {name: b}], args: [{name: c, value: f}]}"},
-		"a metric's name twice":       {a: metric(up), b: metric(up), ref: "{templates: [{name: a}, {name: b}]}", want: "spec.x.templates[1]: AnalysisTemplate b: spec.metrics[0].name: AnalysisTemplate a has a metric a too; names must differ over all templates, so rename one"},
-		"a field that is not":         {a: "{args: [{name: b, valueFrom: {fieldRef: {fieldPath: metadata.labels.none}}}], metrics: [" + up + "]}", ref: one, want: "spec.x.templates[0]: AnalysisTemplate a: spec.args[0].valueFrom: fieldRef.fieldPath: the Rollout has no field metadata.labels.none; correct the path"},
-		"a field of the ref":          {a: "{args: [{name: b}], metrics: [" + up + "]}", ref: "{templates: [{name: a}], args: [{name: b, valueFrom: {fieldRef: {fieldPath: spec.service}}}]}", want: "spec.x.args[0].valueFrom: fieldRef.fieldPath: the Rollout's field spec.service is not a text, a number or a truth value"},
-		"a baseline that is not":      {a: "{args: [{name: b, valueFrom: {podTemplateHash: Baseline}}], metrics: [" + up + "]}", ref: one, want: "spec.x.templates[0]: AnalysisTemplate a: spec.args[0].valueFrom: podTemplateHash: this release has no Baseline"},
-		"a baseline, at rest":         {a: "{args: [{name: b, valueFrom: {podTemplateHash: Baseline}}], metrics: [" + up + "]}", ref: one, rest: true},
-		"a Secret that is not":        {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: none, key: c}}}], metrics: [" + up + "]}", ref: one, want: "there is no Secret none in namespace shop; create it, or correct the name"},
-		"a key that is not":           {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: tokens, key: c}}}], metrics: [" + up + "]}", ref: one, want: "Secret tokens has no key c; add it, or correct the key"},
-		"a Secret that is forbidden":  {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: forbidden, key: c}}}], metrics: [" + up + "]}", ref: one, want: "the operator may not read Secret forbidden; set operator.readSecrets to true in the chart's values"},
-		"an unknown argument":         {a: prometheus("up{a=\"{{args.b}}\"}", "true"), ref: one, want: "spec.x.templates[0]: AnalysisTemplate a: spec.metrics[0].provider.prometheus.query: unknown argument b; declare it in spec.args, or correct the name"},
-		"a placeholder that is none":  {a: prometheus("up{a=\"{{arg.b}}\"}", "true"), ref: one, want: "write {{args.name}}"},
-		"a query that is none":        {a: prometheus("sum(up", "true"), ref: one, want: "spec.metrics[0].provider.prometheus.query: not PromQL: at 7: unclosed left parenthesis"},
-		"a query of a range":          {a: prometheus("up[5m]", "true"), ref: one, want: "spec.metrics[0].provider.prometheus.query: the query gives a range vector, which is no single result; wrap it in a function such as rate()"},
-		"a condition that is none":    {a: prometheus("up", "result[0] >"), ref: one, want: "spec.metrics[0].successCondition: "},
-		"a condition of a number":     {a: prometheus("up", "result[0]"), ref: one, want: "spec.metrics[0].successCondition: must be true or false"},
-		"a condition of a vector":     {a: prometheus("up", "result > 0.0"), ref: one, want: "spec.metrics[0].successCondition: "},
-		"a condition of a scalar":     {a: prometheus("scalar(up)", "result > 0.0"), ref: one},
-		"a secret condition":          {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: tokens, key: web}}}], metrics: [{name: a, successCondition: \"result[0] < {{args.b}}\", provider: {prometheus: {query: up}}}]}", ref: one, want: "spec.metrics[0].successCondition: argument b comes from a Secret and would be shown here"},
-		"comparing alike":             {a: metric("{name: a, compare: Stable, successCondition: 'result[0] > 0.0', provider: {prometheus: {query: up}}}"), ref: one, want: "spec.metrics[0].compare: the provider asks the same about both versions; use {{args.revision}} to tell which one is measured"},
-		"comparing":                   {a: metric("{name: a, compare: Stable, successCondition: 'result[0] > stable[0]', provider: {prometheus: {query: \"up{a='{{args.revision}}'}\"}}}"), ref: one},
-		"comparing with no baseline":  {a: metric("{name: a, compare: Baseline, successCondition: 'result[0] > baseline[0]', provider: {prometheus: {query: \"up{a='{{args.revision}}'}\"}}}"), ref: one, want: "spec.metrics[0].compare: this release has no Baseline; compare with another version"},
-		"comparing, at rest":          {a: metric("{name: a, compare: Baseline, successCondition: 'result[0] > baseline[0]', provider: {prometheus: {query: \"up{a='{{args.revision}}'}\"}}}"), ref: one, rest: true},
-		"an address from arguments":   {a: "{args: [{name: b, value: 'nowhere'}], metrics: [{name: a, successCondition: 'true', provider: {prometheus: {address: '{{args.b}}', query: up}}}]}", ref: one, want: "provider.prometheus.address: not a URL such as https://prometheus.example:9090; correct it"},
-		"an address with a password":  {a: metric("{name: a, successCondition: 'true', provider: {prometheus: {address: 'http://a:b@c', query: up}}}"), ref: one, want: "provider.prometheus.address: a URL does not hold a user's name or password"},
-		"a token that is not":         {a: metric("{name: a, successCondition: 'true', provider: {prometheus: {address: 'http://a', query: up, connection: {bearerTokenSecret: {name: none, key: b}}}}}"), ref: one, want: "provider.prometheus.connection: there is no Secret none in namespace shop"},
-		"an authority that is none":   {a: metric("{name: a, successCondition: 'true', provider: {web: {url: 'http://a', connection: {caSecret: {name: tokens, key: web}}}}}"), ref: one, want: "provider.web.connection: "},
-		"a header's unknown argument": {a: metric("{name: a, successCondition: 'true', provider: {web: {url: 'http://a', headers: [{key: A, value: '{{args.b}}'}]}}}"), ref: one, want: "provider.web.headers[0].value: unknown argument b"},
-		"a body's unknown argument":   {a: metric("{name: a, successCondition: 'true', provider: {web: {url: 'http://a', method: POST, body: '{{args.b}}'}}}"), ref: one, want: "provider.web.body: unknown argument b"},
-		"a job's unknown argument":    {a: metric("{name: a, provider: {job: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: '{{args.b}}'}]}}}}}}"), ref: one, want: "provider.job.spec: unknown argument b"},
-		"a job that is none":          {a: metric("{name: a, provider: {job: {spec: {parallelism: many, template: {spec: {restartPolicy: Never, containers: [{name: a, image: b}]}}}}}}"), ref: one, want: "provider.job.spec: not a Job's spec: json: cannot unmarshal string"},
+		"a metric's name twice":        {a: metric(up), b: metric(up), ref: "{templates: [{name: a}, {name: b}]}", want: "spec.x.templates[1]: AnalysisTemplate b: spec.metrics[0].name: AnalysisTemplate a has a metric a too; names must differ over all templates, so rename one"},
+		"a field that is not":          {a: "{args: [{name: b, valueFrom: {fieldRef: {fieldPath: metadata.labels.none}}}], metrics: [" + up + "]}", ref: one, want: "spec.x.templates[0]: AnalysisTemplate a: spec.args[0].valueFrom: fieldRef.fieldPath: the Rollout has no field metadata.labels.none; correct the path"},
+		"a field of the ref":           {a: "{args: [{name: b}], metrics: [" + up + "]}", ref: "{templates: [{name: a}], args: [{name: b, valueFrom: {fieldRef: {fieldPath: spec.service}}}]}", want: "spec.x.args[0].valueFrom: fieldRef.fieldPath: the Rollout's field spec.service is not a text, a number or a truth value"},
+		"a baseline that is not":       {a: "{args: [{name: b, valueFrom: {podTemplateHash: Baseline}}], metrics: [" + up + "]}", ref: one, want: "spec.x.templates[0]: AnalysisTemplate a: spec.args[0].valueFrom: podTemplateHash: there is no Baseline; set the Rollout's spec.analysis.compare.against to Baseline to have one"},
+		"a baseline, at rest":          {a: "{args: [{name: b, valueFrom: {podTemplateHash: Baseline}}], metrics: [" + up + "]}", ref: one, rest: true, baseline: true},
+		"no baseline, at rest":         {a: "{args: [{name: b, valueFrom: {podTemplateHash: Baseline}}], metrics: [" + up + "]}", ref: one, rest: true, want: "podTemplateHash: there is no Baseline"},
+		"a Secret that is not":         {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: none, key: c}}}], metrics: [" + up + "]}", ref: one, want: "there is no Secret none in namespace shop; create it, or correct the name"},
+		"a key that is not":            {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: tokens, key: c}}}], metrics: [" + up + "]}", ref: one, want: "Secret tokens has no key c; add it, or correct the key"},
+		"a Secret that is forbidden":   {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: forbidden, key: c}}}], metrics: [" + up + "]}", ref: one, want: "the operator may not read Secret forbidden; set operator.readSecrets to true in the chart's values"},
+		"an unknown argument":          {a: prometheus("up{a=\"{{args.b}}\"}", "true"), ref: one, want: "spec.x.templates[0]: AnalysisTemplate a: spec.metrics[0].provider.prometheus.query: unknown argument b; declare it in spec.args, or correct the name"},
+		"a placeholder that is none":   {a: prometheus("up{a=\"{{arg.b}}\"}", "true"), ref: one, want: "write {{args.name}}"},
+		"a query that is none":         {a: prometheus("sum(up", "true"), ref: one, want: "spec.metrics[0].provider.prometheus.query: not PromQL: at 7: unclosed left parenthesis"},
+		"a query of a range":           {a: prometheus("up[5m]", "true"), ref: one, want: "spec.metrics[0].provider.prometheus.query: the query gives a range vector, which is no single result; wrap it in a function such as rate()"},
+		"a condition that is none":     {a: prometheus("up", "result[0] >"), ref: one, want: "spec.metrics[0].successCondition: "},
+		"a condition of a number":      {a: prometheus("up", "result[0]"), ref: one, want: "spec.metrics[0].successCondition: must be true or false"},
+		"a condition of a vector":      {a: prometheus("up", "result > 0.0"), ref: one, want: "spec.metrics[0].successCondition: "},
+		"a condition of a scalar":      {a: prometheus("scalar(up)", "result > 0.0"), ref: one},
+		"a secret condition":           {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: tokens, key: web}}}], metrics: [{name: a, successCondition: \"result[0] < {{args.b}}\", provider: {prometheus: {query: up}}}]}", ref: one, want: "spec.metrics[0].successCondition: argument b comes from a Secret and would be shown here"},
+		"comparing alike":              {a: metric("{name: a, compare: Stable, successCondition: 'result[0] > 0.0', provider: {prometheus: {query: up}}}"), ref: one, want: "spec.metrics[0].compare: the provider asks the same about both versions; use {{args.revision}} to tell which one is measured"},
+		"comparing":                    {a: metric("{name: a, compare: Stable, successCondition: 'result[0] > stable[0]', provider: {prometheus: {query: \"up{a='{{args.revision}}'}\"}}}"), ref: one},
+		"comparing with no baseline":   {a: metric("{name: a, compare: Baseline, successCondition: 'result[0] > baseline[0]', provider: {prometheus: {query: \"up{a='{{args.revision}}'}\"}}}"), ref: one, want: "spec.metrics[0].compare: there is no Baseline; set the Rollout's spec.analysis.compare.against to Baseline to have one"},
+		"comparing, at rest":           {a: metric("{name: a, compare: Baseline, successCondition: 'result[0] > baseline[0]', provider: {prometheus: {query: \"up{a='{{args.revision}}'}\"}}}"), ref: one, rest: true, baseline: true},
+		"comparing with none, at rest": {a: metric("{name: a, compare: Baseline, successCondition: 'result[0] > baseline[0]', provider: {prometheus: {query: \"up{a='{{args.revision}}'}\"}}}"), ref: one, rest: true, want: "compare: there is no Baseline"},
+		"comparing with a baseline":    {a: metric("{name: a, compare: Baseline, successCondition: 'result[0] > baseline[0]', provider: {prometheus: {query: \"up{a='{{args.revision}}'}\"}}}"), ref: one, baseline: true},
+		"an address from arguments":    {a: "{args: [{name: b, value: 'nowhere'}], metrics: [{name: a, successCondition: 'true', provider: {prometheus: {address: '{{args.b}}', query: up}}}]}", ref: one, want: "provider.prometheus.address: not a URL such as https://prometheus.example:9090; correct it"},
+		"an address with a password":   {a: metric("{name: a, successCondition: 'true', provider: {prometheus: {address: 'http://a:b@c', query: up}}}"), ref: one, want: "provider.prometheus.address: a URL does not hold a user's name or password"},
+		"a token that is not":          {a: metric("{name: a, successCondition: 'true', provider: {prometheus: {address: 'http://a', query: up, connection: {bearerTokenSecret: {name: none, key: b}}}}}"), ref: one, want: "provider.prometheus.connection: there is no Secret none in namespace shop"},
+		"an authority that is none":    {a: metric("{name: a, successCondition: 'true', provider: {web: {url: 'http://a', connection: {caSecret: {name: tokens, key: web}}}}}"), ref: one, want: "provider.web.connection: "},
+		"a header's unknown argument":  {a: metric("{name: a, successCondition: 'true', provider: {web: {url: 'http://a', headers: [{key: A, value: '{{args.b}}'}]}}}"), ref: one, want: "provider.web.headers[0].value: unknown argument b"},
+		"a body's unknown argument":    {a: metric("{name: a, successCondition: 'true', provider: {web: {url: 'http://a', method: POST, body: '{{args.b}}'}}}"), ref: one, want: "provider.web.body: unknown argument b"},
+		"a job's unknown argument":     {a: metric("{name: a, provider: {job: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: '{{args.b}}'}]}}}}}}"), ref: one, want: "provider.job.spec: unknown argument b"},
+		"a job that is none":           {a: metric("{name: a, provider: {job: {spec: {parallelism: many, template: {spec: {restartPolicy: Never, containers: [{name: a, image: b}]}}}}}}"), ref: one, want: "provider.job.spec: not a Job's spec: json: cannot unmarshal string"},
 		"a job that shows a secret": {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: tokens, key: web}}}], metrics: [{name: a, provider: {job: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: b, args: ['{{args.b}}']}]}}}}}}]}", ref: one,
 			want: "provider.job.spec: argument b comes from a Secret and would be shown here"},
 	}
@@ -176,6 +180,12 @@ func TestProblems(t *testing.T) {
 			rollout := releasing()
 			if test.rest {
 				rollout.Status = v1alpha1.RolloutStatus{}
+			}
+			if test.baseline {
+				rollout.Spec.Analysis.Compare.Against = v1alpha1.RevisionBaseline
+				if !test.rest {
+					rollout.Status.Baseline = &v1alpha1.Revision{Hash: "old-b"}
+				}
 			}
 			_, err := runs.Resolve(context.Background(), builder.Build(), rollout, read[v1alpha1.AnalysisRef](t, test.ref), "spec.x")
 			var problem *runs.Problem
