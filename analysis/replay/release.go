@@ -126,6 +126,17 @@ func (r Release) warmUps(length time.Duration) []analysis.Window {
 	return windows
 }
 
+// podsAt is how many pods of the canary had got a request by then; 0: not known.
+func (r Release) podsAt(now time.Time) int {
+	n := 0
+	for _, at := range r.Pods {
+		if !at.After(now) {
+			n++
+		}
+	}
+	return n
+}
+
 // at is how the release stood at a time, which must not be before the first weight.
 func (r Release) at(whole analysis.Release, now time.Time) analysis.Release {
 	for _, w := range r.Weights {

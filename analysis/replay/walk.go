@@ -113,7 +113,7 @@ func judgesOf(settings analysis.Settings, release Release, foreign bool) []*judg
 		if foreign && len(release.BoundarySeconds) == 0 && compare.Success.Weight > 0 {
 			compare.Latency.Weight = 0 // it was not asked for
 		}
-		compare.PodSpread, compare.ControlPods, compare.CanaryPods = release.PodSpread, release.ControlPods, len(release.Pods)
+		compare.PodSpread, compare.ControlPods = release.PodSpread, release.ControlPods
 		settings.Compare = &compare
 	}
 	judges := []*judge{{name: JudgeAll, settings: settings}}
@@ -270,6 +270,9 @@ func (w *walk) assess(at time.Time) {
 			continue
 		}
 		j.settings.Duration = w.options.duration(release.Weight)
+		if j.settings.Compare != nil {
+			j.settings.Compare.CanaryPods = w.release.podsAt(at)
+		}
 		j.see(release, evidence, at)
 		if i == 0 {
 			w.note(at, release, evidence, j.last)
