@@ -16,6 +16,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
@@ -24,16 +25,51 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-mesh/sluice/analysis/prometheus"
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
 	"github.com/sluice-mesh/sluice/controllers/runs"
 )
 
+// asOperator lets a user do what the chart lets the operator do, and no more, and is that user.
+func asOperator(t *testing.T, config *rest.Config) *rest.Config {
+	t.Helper()
+	const helm = "../../build/bin/helm"
+	if _, err := os.Stat(helm); err != nil {
+		t.Skipf("no Helm to render the operator's role (make build/bin/helm): %v", err)
+	}
+	role, err := exec.CommandContext(t.Context(), helm, "template", "sluice", "../../charts/sluice", "--show-only", "templates/operator-clusterrole.yaml").Output()
+	if err != nil {
+		t.Fatalf("render the operator's role: %v", err)
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	granted := &rbacv1.ClusterRole{}
+	if err := yaml.UnmarshalStrict(role, granted); err != nil {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "operator"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: granted.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "operator"}},
+	}
+	for _, o := range []client.Object{granted, binding} {
+		if err := c.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	operator := rest.CopyConfig(config)
+	operator.Impersonate.UserName = "operator"
+	return operator
+}
+
 // bench is one namespace of a real API server, with the reconciler of its runs.
 type bench struct {
 	*testing.T
-	config    *rest.Config
+	operator  *rest.Config
 	c         client.Client
 	namespace string
 	server    *server
@@ -41,13 +77,13 @@ type bench struct {
 	stop      func()
 }
 
-func newBench(t *testing.T, config *rest.Config, namespace string) *bench {
+func newBench(t *testing.T, config, operator *rest.Config, namespace string) *bench {
 	t.Helper()
 	c, err := client.New(config, client.Options{Scheme: scheme(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, config: config, c: c, namespace: namespace, server: newServer(t), jobs: true}
+	b := &bench{T: t, operator: operator, c: c, namespace: namespace, server: newServer(t), jobs: true}
 	b.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	return b
 }
@@ -55,7 +91,7 @@ func newBench(t *testing.T, config *rest.Config, namespace string) *bench {
 // start starts an operator that runs the namespace's analyses, asking an installation's Prometheus.
 func (b *bench) start(address string) {
 	b.Helper()
-	m, err := ctrl.NewManager(b.config, ctrl.Options{
+	m, err := ctrl.NewManager(b.operator, ctrl.Options{
 		Scheme: scheme(b.T), Metrics: metricsserver.Options{BindAddress: "0"},
 		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{b.namespace: {}}},
 		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},

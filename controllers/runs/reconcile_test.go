@@ -24,6 +24,7 @@ import (
 
 func TestReconciler(t *testing.T) {
 	config := apiserver.Start(t)
+	operator := asOperator(t, config)
 	for name, test := range map[string]func(*bench){
 		"success":      testSuccess,
 		"failure":      testFailure,
@@ -44,7 +45,7 @@ func TestReconciler(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(newBench(t, config, "runs-"+name))
+			test(newBench(t, config, operator, "runs-"+name))
 		})
 	}
 }
