@@ -111,6 +111,11 @@ var states = map[string]func(*v1alpha1.Rollout){
 			{Stage: "after-promotion", Run: "shop-3-after-promotion", Phase: v1alpha1.RunFailed, Message: "metric orders: 3 measurements failed, 0 may"},
 		}
 	},
+	"baseline": func(r *v1alpha1.Rollout) {
+		progressing(r)
+		r.Status.Baseline = &v1alpha1.Revision{Hash: "5d97989fcc-baseline", ReplicaSet: "shop-5d97989fcc-baseline", Images: []string{"shop:v1"}, Replicas: 1, Ready: 1}
+		r.Status.Weight.Baseline = 25
+	},
 	"approval": func(r *v1alpha1.Rollout) {
 		progressing(r)
 		r.Status.Message = "waits for approval"

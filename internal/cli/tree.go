@@ -122,6 +122,9 @@ func (b *branches) weight(r *v1alpha1.Rollout) {
 	if w.Live != w.Desired {
 		text += fmt.Sprintf(", asked for %d%%", w.Desired)
 	}
+	if w.Baseline > 0 {
+		text += fmt.Sprintf(", baseline %d%%", w.Baseline)
+	}
 	b.line("%s %s", bar, text)
 }
 
@@ -205,7 +208,7 @@ func (b *branches) revisions(r *v1alpha1.Rollout) {
 	for _, row := range []struct {
 		name     string
 		revision *v1alpha1.Revision
-	}{{"stable", r.Status.Stable}, {"canary", r.Status.Canary}} {
+	}{{"stable", r.Status.Stable}, {"canary", r.Status.Canary}, {"baseline", r.Status.Baseline}} {
 		v := row.revision
 		if v == nil {
 			continue
