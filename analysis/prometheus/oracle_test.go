@@ -256,36 +256,41 @@ func before(history map[string][]snapshot, start, now int64) map[string][]snapsh
 
 // matrixOf is what a server answers about (from, to], as far as it can be queried at a time.
 func matrixOf(history map[string][]snapshot, from, to, now int64) model.Matrix {
-	streams := map[string]*model.SampleStream{}
+	type series struct {
+		source string
+		labels labels
+	}
+	streams := map[series]*model.SampleStream{}
 	for source, scrapes := range history {
 		for _, s := range scrapes {
 			if s.at <= from || s.at > to || s.seen > now {
 				continue
 			}
 			for l, value := range s.values {
-				metric := model.Metric{
-					"__name__": model.LabelValue(l.name), "revision": model.LabelValue(l.revision), "weight": model.LabelValue(fmt.Sprint(l.weight)),
-					"reporter": "source", "namespace": "shop", "service": "cart", "instance": model.LabelValue(source),
+				stream := streams[series{source, l}]
+				if stream == nil {
+					stream = &model.SampleStream{Metric: metricOf(source, l)}
+					streams[series{source, l}] = stream
 				}
-				if l.code != "" {
-					metric["code"] = model.LabelValue(l.code)
-				}
-				if l.le != "" {
-					metric["le"] = model.LabelValue(l.le)
-				}
-				key := metric.String()
-				if streams[key] == nil {
-					streams[key] = &model.SampleStream{Metric: metric}
-				}
-				streams[key].Values = append(streams[key].Values, model.SamplePair{Timestamp: model.Time(s.at), Value: model.SampleValue(value)})
+				stream.Values = append(stream.Values, model.SamplePair{Timestamp: model.Time(s.at), Value: model.SampleValue(value)})
 			}
 		}
 	}
-	var matrix model.Matrix
-	for _, key := range slices.Sorted(maps.Keys(streams)) {
-		matrix = append(matrix, streams[key])
+	return slices.Collect(maps.Values(streams)) // in no order
+}
+
+func metricOf(source string, l labels) model.Metric {
+	metric := model.Metric{
+		"__name__": model.LabelValue(l.name), "revision": model.LabelValue(l.revision), "weight": model.LabelValue(fmt.Sprint(l.weight)),
+		"reporter": "source", "namespace": "shop", "service": "cart", "instance": model.LabelValue(source),
 	}
-	return matrix
+	if l.code != "" {
+		metric["code"] = model.LabelValue(l.code)
+	}
+	if l.le != "" {
+		metric["le"] = model.LabelValue(l.le)
+	}
+	return metric
 }
 
 // Whatever happens to the sources and however it is read, the evidence is the oracle's. Seeded.

@@ -26,7 +26,7 @@ type town struct {
 	// refuse says which queries fail.
 	refuse func(query string) bool
 	// wait is how long an answer takes.
-	wait time.Duration
+	wait atomic.Int64
 }
 
 func townRelease(n int) analysis.Release {
@@ -44,7 +44,7 @@ func (c *town) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.asked.Add(1)
 	query := r.FormValue("query")
 	select {
-	case <-time.After(c.wait):
+	case <-time.After(time.Duration(c.wait.Load())):
 	case <-r.Context().Done():
 		return
 	}
@@ -86,7 +86,8 @@ func (c *town) look(t *testing.T, sampler *prometheus.Sampler, times int) (failu
 }
 
 func TestLooksShareQueries(t *testing.T) {
-	c := &town{services: 40, wait: 5 * time.Millisecond}
+	c := &town{services: 40}
+	c.wait.Store(int64(5 * time.Millisecond))
 	sampler := serve(t, c.ServeHTTP, nil)
 	c.look(t, sampler, 1) // each reads its past alone
 	before := c.asked.Load()
@@ -102,7 +103,8 @@ func TestLooksShareQueries(t *testing.T) {
 
 // A release that cannot be asked about costs the others nothing but their own query.
 func TestAnErrorIsNotShared(t *testing.T) {
-	c := &town{services: 20, wait: time.Millisecond}
+	c := &town{services: 20}
+	c.wait.Store(int64(time.Millisecond))
 	sampler := serve(t, c.ServeHTTP, nil)
 	c.look(t, sampler, 1)
 	c.refuse = func(query string) bool {
@@ -118,7 +120,7 @@ func TestOneThatGoesAway(t *testing.T) {
 	c := &town{services: 3}
 	sampler := serve(t, c.ServeHTTP, nil)
 	c.look(t, sampler, 1)
-	c.wait = 300 * time.Millisecond
+	c.wait.Store(int64(300 * time.Millisecond))
 	var all sync.WaitGroup
 	for n := range 3 {
 		all.Go(func() {
@@ -138,13 +140,13 @@ func TestOneThatGoesAway(t *testing.T) {
 		})
 	}
 	all.Wait()
-	c.wait = time.Hour
+	c.wait.Store(int64(time.Hour))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := sampler.Evidence(ctx, townRelease(1)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	c.wait = 0
+	c.wait.Store(0)
 	if e, err := sampler.Evidence(t.Context(), townRelease(1)); err != nil || e.Strata[0].Seen.Canary.Answered != 1 {
 		t.Errorf("got %+v, %v", e, err)
 	}
