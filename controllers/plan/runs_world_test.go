@@ -37,6 +37,9 @@ func (w *world) analyse(stage string) {
 	}
 	run := simRun{name: name, release: s.Release.ID, stage: stage, fate: w.fateOf()}
 	run.measuredAt = w.now.Add(time.Duration(w.rand.IntN(3000)) * time.Millisecond)
+	if stage == v1alpha1.StageBackground && w.rand.IntN(3) == 0 {
+		run.measuredAt = w.now.Add(time.Duration(w.rand.IntN(60)) * time.Second) // it has a delay of its own
+	}
 	run.endsAt = run.measuredAt.Add(time.Duration(w.rand.IntN(4000)) * time.Millisecond)
 	if stage == v1alpha1.StageBackground && run.fate == v1alpha1.RunSuccessful && w.rand.IntN(3) > 0 {
 		run.fate = "" // it runs until it is ended
