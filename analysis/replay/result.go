@@ -217,6 +217,9 @@ func (w *walk) notes(h Header, c course) []string {
 			notes = append(notes, "The weights are guessed from the shares; what ended within a scrape of a change was left out.")
 		}
 	}
+	if begin := w.whole.Since.Sub(h.From); h.Foreign == nil && !h.From.IsZero() && begin < time.Minute {
+		notes = append(notes, "The release may have begun before the time that was asked for, and what was before it is not judged: take an earlier time.")
+	}
 	if len(w.seen.Boundaries) == 0 {
 		notes = append(notes, "Durations are not in the data, so latency was not compared.")
 	}

@@ -76,7 +76,8 @@ func TestSurveyRefuses(t *testing.T) {
 			func(tr *trace) { tr.weights = steps(3, 10, 6, 25, 9, 0, 12, 10, 15, 50) },
 			Want{}, []string{"2 releases", "12:02:", "10 %, 25 %", "12:11:", "10 %, 50 %"},
 		},
-		"another one": {func(tr *trace) { tr.weights = steps(3, 10) }, Want{Canary: "old"}, []string{"none of the releases", "canary new, stable old"}},
+		"another one":  {func(tr *trace) { tr.weights = steps(3, 10) }, Want{Canary: "old"}, []string{"none of the releases", "canary new, stable old"}},
+		"none of both": {func(tr *trace) { tr.weights = steps(3, 10) }, Want{Canary: "a", Stable: "b"}, []string{"canary a and stable b", "requests to new, old"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

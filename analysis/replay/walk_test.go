@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/common/model"
 
 	"github.com/sluice-mesh/sluice/analysis"
 )
@@ -197,6 +198,31 @@ func TestReplayOfSamplesThatCannotBeTrusted(t *testing.T) {
 	}
 	if d := result.Decisions[0]; d.Outcome != Hold || !strings.Contains(d.Reason, "cannot be trusted") {
 		t.Errorf("got %+v", d)
+	}
+}
+
+func TestReplayNotesWhatIsMissing(t *testing.T) {
+	tr := trace{seed: 31, rate: 30, sources: 1, scrape: 5 * time.Second, length: 8 * time.Minute, weights: steps(0, 10), pods: 1}
+	var matrix model.Matrix
+	for _, stream := range tr.matrix() {
+		if stream.Metric["le"] == "" {
+			matrix = append(matrix, stream)
+		}
+	}
+	o := defaults()
+	o.Settings.SuccessRate = .5
+	result, err := Judge(t.Context(), record(t, ownHeader(), pieces(matrix, 5*time.Minute)), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := strings.Join(result.Notes, "\n")
+	for _, part := range []string{"begun before the time", "Durations are not in the data", "One pod of the canary"} {
+		if !strings.Contains(notes, part) {
+			t.Errorf("no note says %q:\n%s", part, notes)
+		}
+	}
+	if result.Decisions[0].Outcome != Hold || result.Decisions[2].Outcome != Promote {
+		t.Errorf("got %+v", result.Decisions)
 	}
 }
 
