@@ -160,7 +160,7 @@ func TestGet(t *testing.T) {
 		"get shop -A":             "exclude each other",
 		"get shop --watch -oyaml": "exclude each other",
 		"get shop till":           "accepts at most 1 arg(s)",
-		"abort":                   "accepts 1 arg(s)",
+		"abort":                   "name one Rollout",
 	} {
 		if code, _, problems := w.run(t, strings.Fields(args)...); code != ExitError || !strings.Contains(problems, want) {
 			t.Errorf("%s: exit %d, %q; want %q", args, code, problems, want)
