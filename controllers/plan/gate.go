@@ -72,6 +72,9 @@ func (t *turn) record() {
 		return // it says no more than that the judge is not done
 	}
 	if last := t.status.Verdicts; len(last) > 0 && last[0].Epoch == v.Epoch && (last[0].Outcome == v.Outcome || last[0].LowTraffic && v.LowTraffic) {
+		if last[0].LowTraffic != v.LowTraffic {
+			t.renew(*v) // what is missing is another thing now
+		}
 		return
 	}
 	t.keep(*v)
