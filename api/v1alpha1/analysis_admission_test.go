@@ -179,6 +179,10 @@ func testChangedRun(t *testing.T, c client.Client) {
 	expect(t, change(func(s *v1alpha1.AnalysisRunSpec) { s.Metrics[0].SuccessCondition = "true" }), "spec.metrics: cannot be changed; create another run")
 	expect(t, change(func(s *v1alpha1.AnalysisRunSpec) { *s.Args[0].Value = "c" }), "spec.args: cannot be changed; create another run")
 	expect(t, change(func(s *v1alpha1.AnalysisRunSpec) { s.Args = nil }), "spec.args: cannot be changed; create another run")
+	const only = "spec: nothing but terminate can be changed; create another run"
+	expect(t, change(func(s *v1alpha1.AnalysisRunSpec) { s.Rollout = "other" }), only)
+	expect(t, change(func(s *v1alpha1.AnalysisRunSpec) { s.Revisions.Canary = "other" }), only)
+	expect(t, change(func(s *v1alpha1.AnalysisRunSpec) { now := metav1.NowMicro(); s.Since = &now }), only)
 	expect(t, change(func(s *v1alpha1.AnalysisRunSpec) { s.Terminate = true }), "")
 	expect(t, change(func(s *v1alpha1.AnalysisRunSpec) { s.Terminate = false }), "spec.terminate: a run that was terminated does not go on")
 }

@@ -40,6 +40,7 @@ type AnalysisRunList struct {
 
 // AnalysisRunSpec says what is measured.
 //
+// +kubebuilder:validation:XValidation:rule="has(self.rollout) == has(oldSelf.rollout) && (!has(self.rollout) || self.rollout == oldSelf.rollout) && has(self.release) == has(oldSelf.release) && (!has(self.release) || self.release == oldSelf.release) && has(self.stage) == has(oldSelf.stage) && (!has(self.stage) || self.stage == oldSelf.stage) && has(self.revisions) == has(oldSelf.revisions) && (!has(self.revisions) || self.revisions == oldSelf.revisions) && has(self.since) == has(oldSelf.since) && (!has(self.since) || self.since == oldSelf.since)",message="spec: nothing but terminate can be changed; create another run"
 // +kubebuilder:validation:XValidation:rule="has(self.args) == has(oldSelf.args)",message="spec.args: cannot be changed; create another run"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.terminate) || !oldSelf.terminate || (has(self.terminate) && self.terminate)",message="spec.terminate: a run that was terminated does not go on; create another"
 type AnalysisRunSpec struct {
@@ -56,6 +57,7 @@ type AnalysisRunSpec struct {
 	// +optional
 	Stage string `json:"stage,omitempty"`
 	// Revisions are the versions of the release, for metrics that compare.
+	// +kubebuilder:default={}
 	// +optional
 	Revisions RunRevisions `json:"revisions,omitempty"`
 	// Since is when the canary got its first weight: range queries do not go further back, where there was

@@ -20,14 +20,14 @@ type arguments struct {
 // readArguments gives a run's arguments their values.
 func readArguments(ctx context.Context, secrets *secrets, spec v1alpha1.AnalysisRunSpec) (arguments, error) {
 	a := arguments{open: map[string]string{}, all: map[string]string{}}
-	for i, arg := range spec.Args {
+	for _, arg := range spec.Args {
 		switch {
 		case arg.Value != nil:
 			a.open[arg.Name], a.all[arg.Name] = *arg.Value, *arg.Value
 		case arg.ValueFrom != nil && arg.ValueFrom.SecretKeyRef != nil:
 			value, err := secrets.value(ctx, *arg.ValueFrom.SecretKeyRef)
 			if err != nil {
-				return arguments{}, fmt.Errorf("spec.args[%d].valueFrom.secretKeyRef: %w", i, err)
+				return arguments{}, fmt.Errorf("argument %s: %w", arg.Name, err)
 			}
 			a.all[arg.Name] = value
 		}

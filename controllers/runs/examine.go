@@ -57,15 +57,15 @@ func examinePrometheus(ctx context.Context, secrets *secrets, metric v1alpha1.Me
 	if err != nil {
 		return &Problem{"provider.prometheus.query", err.Error()}
 	}
-	kinds := []check.Kind{check.KindScalar, check.KindVector, check.KindString}
+	expected := kinds(metric.Provider)
 	if !args.usesSecret(p.Query) { // the parser's message would repeat it
 		kind, err := answers(query)
 		if err != nil {
 			return &Problem{"provider.prometheus.query", err.Error()}
 		}
-		kinds = []check.Kind{kind}
+		expected = []check.Kind{kind}
 	}
-	if _, err := compile(metric, args, kinds...); err != nil {
+	if _, err := compile(metric, args, expected...); err != nil {
 		return err
 	}
 	if p.Address == "" {
@@ -79,7 +79,7 @@ func examinePrometheus(ctx context.Context, secrets *secrets, metric v1alpha1.Me
 
 func examineWeb(ctx context.Context, secrets *secrets, metric v1alpha1.Metric, args arguments) error {
 	p := metric.Provider.Web
-	if _, err := compile(metric, args, check.KindJSON); err != nil {
+	if _, err := compile(metric, args, kinds(metric.Provider)...); err != nil {
 		return err
 	}
 	if _, err := args.expand(p.Body); err != nil {
@@ -89,6 +89,14 @@ func examineWeb(ctx context.Context, secrets *secrets, metric v1alpha1.Metric, a
 		return err
 	}
 	return examineConnection(ctx, secrets, "provider.web", p.Headers, p.Connection, args)
+}
+
+// kinds are the answers that a provider can give.
+func kinds(provider v1alpha1.MetricProvider) []check.Kind {
+	if provider.Web != nil {
+		return []check.Kind{check.KindJSON}
+	}
+	return []check.Kind{check.KindScalar, check.KindVector, check.KindString}
 }
 
 // compile makes a metric's conditions ready for the kinds of answers that can come.

@@ -169,7 +169,7 @@ func (m *measurer) judge(ctx context.Context, secrets *secrets, run *v1alpha1.An
 			return check.Measurement{}, &Problem{"compare", lacks(metric.Compare)}
 		}
 	}
-	program, err := compile(metric, args)
+	program, err := compile(metric, args, kinds(metric.Provider)...)
 	if err != nil {
 		return check.Measurement{}, err
 	}

@@ -29,7 +29,7 @@ type provider interface {
 	close()
 }
 
-// maxAnswer bounds a server's answer to a metric's query, in bytes and in series.
+// What bounds a Prometheus' answer to a metric's query, in bytes and in series.
 const (
 	maxAnswer = 4 << 20
 	maxSeries = 10_000
@@ -50,7 +50,7 @@ func (m *measurer) newProvider(ctx context.Context, secrets *secrets, run *v1alp
 		if err != nil {
 			return nil, err
 		}
-		client, err := web.New(web.Options{Connection: connection, MaxBytes: maxAnswer, Loopback: m.loopback})
+		client, err := web.New(web.Options{Connection: connection, Loopback: m.loopback})
 		if err != nil {
 			return nil, &Problem{"provider.web.connection", err.Error()}
 		}

@@ -112,7 +112,7 @@ func testRefused(b *bench) {
 	for name, test := range map[string]struct{ spec, want string }{
 		"query":     {"{metrics: [" + metric("up", "'sum('", "") + "]}", "spec.metrics[0].provider.prometheus.query: not PromQL"},
 		"condition": {"{metrics: [{name: a, successCondition: 'result[0]', provider: {prometheus: {query: up}}}]}", "spec.metrics[0].successCondition: must be true or false"},
-		"secret":    {"{args: [{name: a, valueFrom: {secretKeyRef: {name: none, key: b}}}], metrics: [" + metric("up", "up", "") + "]}", "spec.args: spec.args[0].valueFrom.secretKeyRef: there is no Secret none"},
+		"secret":    {"{args: [{name: a, valueFrom: {secretKeyRef: {name: none, key: b}}}], metrics: [" + metric("up", "up", "") + "]}", "spec.args: argument a: there is no Secret none"},
 		"revision":  {"{metrics: [{name: a, successCondition: 'true', provider: {prometheus: {query: \"up{a='{{args.revision}}'}\"}}}]}", "{{args.revision}} is not known here; set spec.revisions of the run"},
 	} {
 		run := b.begin(name, test.spec)

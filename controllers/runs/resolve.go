@@ -37,11 +37,23 @@ func Resolve(ctx context.Context, reader client.Reader, rollout *v1alpha1.Rollou
 			return r.spec, err
 		}
 	}
+	if n := len(r.spec.Metrics); n > maxMetrics {
+		return r.spec, r.problem(".templates", "%d metrics in all, and a run has at most %d; split the analysis", n, maxMetrics)
+	}
+	if n := len(r.spec.Args); n > maxArguments {
+		return r.spec, r.problem(".templates", "%d arguments in all, and a run has at most %d; split the analysis", n, maxArguments)
+	}
 	if err := r.setArguments(ref.Args); err != nil {
 		return r.spec, err
 	}
 	return r.spec, r.examine(ctx)
 }
+
+// What the API takes in one run.
+const (
+	maxMetrics   = 40
+	maxArguments = 60
+)
 
 // resolution is the making of one spec.
 type resolution struct {
@@ -197,7 +209,7 @@ func (r *resolution) setArgument(arg *v1alpha1.Argument) error {
 func (r *resolution) examine(ctx context.Context) error {
 	args, err := readArguments(ctx, r.secrets, r.spec)
 	if isMissing(err) {
-		return r.problem("", "%v", err)
+		return r.problem(".args", "%v", err)
 	}
 	if err != nil {
 		return err

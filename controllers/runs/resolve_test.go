@@ -3,6 +3,7 @@ package runs_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -127,13 +128,15 @@ func TestProblems(t *testing.T) {
 			ref: "{templates: [{name: a}, {name: b}]}", want: "spec.x.args: argument c has one value in AnalysisTemplate a and another in AnalysisTemplate b; give it one here"},
 		"an argument with two values, and the Rollout's": {a: "{args: [{name: c, value: d}], metrics: [" + up + "]}", b: "{args: [{name: c, value: e}], metrics: [{name: b, successCondition: 'true', provider: {prometheus: {query: up}}}]}",
 			ref: "{templates: [{name: a}, {name: b}], args: [{name: c, value: f}]}"},
+		"too many metrics":             {a: metric(many(20)), b: metric(strings.ReplaceAll(many(21), "name: m", "name: n")), ref: "{templates: [{name: a}, {name: b}]}", want: "spec.x.templates: 41 metrics in all, and a run has at most 40; split the analysis"},
+		"too many arguments":           {a: "{args: [" + manyArgs("a", 30) + "], metrics: [" + up + "]}", b: "{args: [" + manyArgs("b", 31) + "], metrics: [" + many(1) + "]}", ref: "{templates: [{name: a}, {name: b}]}", want: "spec.x.templates: 61 arguments in all, and a run has at most 60; split the analysis"},
 		"a metric's name twice":        {a: metric(up), b: metric(up), ref: "{templates: [{name: a}, {name: b}]}", want: "spec.x.templates[1]: AnalysisTemplate b: spec.metrics[0].name: AnalysisTemplate a has a metric a too; names must differ over all templates, so rename one"},
 		"a field that is not":          {a: "{args: [{name: b, valueFrom: {fieldRef: {fieldPath: metadata.labels.none}}}], metrics: [" + up + "]}", ref: one, want: "spec.x.templates[0]: AnalysisTemplate a: spec.args[0].valueFrom: fieldRef.fieldPath: the Rollout has no field metadata.labels.none; correct the path"},
 		"a field of the ref":           {a: "{args: [{name: b}], metrics: [" + up + "]}", ref: "{templates: [{name: a}], args: [{name: b, valueFrom: {fieldRef: {fieldPath: spec.service}}}]}", want: "spec.x.args[0].valueFrom: fieldRef.fieldPath: the Rollout's field spec.service is not a text, a number or a truth value"},
 		"a baseline that is not":       {a: "{args: [{name: b, valueFrom: {podTemplateHash: Baseline}}], metrics: [" + up + "]}", ref: one, want: "spec.x.templates[0]: AnalysisTemplate a: spec.args[0].valueFrom: podTemplateHash: there is no Baseline; set the Rollout's spec.analysis.compare.against to Baseline to have one"},
 		"a baseline, at rest":          {a: "{args: [{name: b, valueFrom: {podTemplateHash: Baseline}}], metrics: [" + up + "]}", ref: one, rest: true, baseline: true},
 		"no baseline, at rest":         {a: "{args: [{name: b, valueFrom: {podTemplateHash: Baseline}}], metrics: [" + up + "]}", ref: one, rest: true, want: "podTemplateHash: there is no Baseline"},
-		"a Secret that is not":         {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: none, key: c}}}], metrics: [" + up + "]}", ref: one, want: "there is no Secret none in namespace shop; create it, or correct the name"},
+		"a Secret that is not":         {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: none, key: c}}}], metrics: [" + up + "]}", ref: one, want: "spec.x.args: argument b: there is no Secret none in namespace shop; create it, or correct the name"},
 		"a key that is not":            {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: tokens, key: c}}}], metrics: [" + up + "]}", ref: one, want: "Secret tokens has no key c; add it, or correct the key"},
 		"a Secret that is forbidden":   {a: "{args: [{name: b, valueFrom: {secretKeyRef: {name: forbidden, key: c}}}], metrics: [" + up + "]}", ref: one, want: "the operator may not read Secret forbidden; set operator.readSecrets to true in the chart's values"},
 		"an unknown argument":          {a: prometheus("up{a=\"{{args.b}}\"}", "true"), ref: one, want: "spec.x.templates[0]: AnalysisTemplate a: spec.metrics[0].provider.prometheus.query: unknown argument b; declare it in spec.args, or correct the name"},
@@ -202,6 +205,36 @@ func TestProblems(t *testing.T) {
 				t.Errorf("the field is %q and the message %q, want a field of the Rollout and no secret", problem.Field, problem.Message)
 			}
 		})
+	}
+}
+
+// many are so many metrics; manyArgs, arguments.
+func many(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("{name: m%d, successCondition: 'result[0] > 0.0', provider: {prometheus: {query: up}}}", i))
+	}
+	return strings.Join(all, ", ")
+}
+
+func manyArgs(name string, n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("{name: %s%d, value: b}", name, i))
+	}
+	return strings.Join(all, ", ")
+}
+
+// TestEndless: who waits for a run's end must know which metrics have none.
+func TestEndless(t *testing.T) {
+	const ever, dry, once = "{name: ever, interval: 1s, provider: {}}", "{name: dry, dryRun: true, interval: 1s, provider: {}}", "{name: once, provider: {}}"
+	for metrics, want := range map[string]string{
+		once: "", ever: "ever", once + ", " + ever: "ever", once + ", " + dry: "", dry: "dry",
+		"{name: none, interval: 1s, count: 0, provider: {}}": "none", "{name: two, interval: 1s, count: 2, provider: {}}": "",
+	} {
+		if got := runs.Endless(read[v1alpha1.AnalysisRunSpec](t, "{metrics: ["+metrics+"]}")); got != want {
+			t.Errorf("%s: %q is endless, want %q", metrics, got, want)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,11 +65,12 @@ func New(rollout *v1alpha1.Rollout, stage string, spec v1alpha1.AnalysisRunSpec)
 	}
 }
 
-// Endless names the first metric of a run that is measured until the run is terminated; empty: there is
-// none. What waits for the end of a run must have none.
+// Endless names the first metric that keeps a run from ending by itself; empty: there is none. What waits for
+// the end of a run must have none.
 func Endless(spec v1alpha1.AnalysisRunSpec) string {
+	decides := slices.ContainsFunc(spec.Metrics, func(m v1alpha1.Metric) bool { return !m.DryRun })
 	for _, metric := range spec.Metrics {
-		if rule(metric).Endless() && !metric.DryRun {
+		if rule(metric).Endless() && (!metric.DryRun || !decides) {
 			return metric.Name
 		}
 	}
