@@ -350,11 +350,12 @@ func TestFreshnessAndInterval(t *testing.T) {
 	if err := feed(l, newDecoder(), model.Matrix{
 		line("is=started revision=new", 0, 0, 1, 2, 3, 4, 5, 6, 7),
 		line("is=started revision=new instance=gone", 0, 0, 1),
+		line("is=started revision=new instance=slow", 0, 0, 1, 2, 3, 4), // has missed three scrapes, not more
 	}); err != nil {
 		t.Fatal(err)
 	}
 	got := l.evidence()
-	if !got.Newest.Equal(since.Add(7*time.Second)) || got.Interval != time.Second || got.Sources != 2 {
+	if !got.Newest.Equal(since.Add(7*time.Second)) || got.Interval != time.Second || got.Sources != 3 {
 		t.Errorf("newest %v, interval %v, %d sources", got.Newest, got.Interval, got.Sources)
 	}
 	if silent := l.silent(); !slices.Equal(silent, []string{"gone"}) {

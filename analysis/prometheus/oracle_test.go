@@ -174,7 +174,7 @@ func dumb(history map[string][]snapshot, release analysis.Release, bounds []time
 // invent makes scrapes of some sources: requests that end well, badly, late or never, at weights that
 // change, with resets, missed scrapes, long silences, sources that come later, and series that appear with
 // their first request.
-func invent(r *rand.Rand, release analysis.Release, length time.Duration) map[string][]snapshot {
+func invent(r *rand.Rand, release analysis.Release, length, interval time.Duration) map[string][]snapshot {
 	history := map[string][]snapshot{}
 	for source := range 1 + r.IntN(4) {
 		values := map[labels]float64{}
@@ -187,7 +187,7 @@ func invent(r *rand.Rand, release analysis.Release, length time.Duration) map[st
 		if r.IntN(5) == 0 {
 			end = end.Add(-time.Duration(r.Int64N(int64(length))))
 		}
-		for ; at.Before(end); at = at.Add(15 * time.Second) {
+		for ; at.Before(end); at = at.Add(interval) {
 			weight := []uint32{5, 20, 50, 100}[min(max(int(4*at.Sub(release.Since)/length), 0), 3)]
 			for _, revision := range []string{release.Canary, release.Stable} {
 				add := func(name, code, le string, n float64) { values[labels{name, revision, weight, code, le}] += n }
@@ -231,7 +231,7 @@ func invent(r *rand.Rand, release analysis.Release, length time.Duration) map[st
 				}
 			}
 			if t := at.UnixMilli(); len(values) > 0 && at.Before(end) {
-				scrapes = append(scrapes, snapshot{t, t + int64(r.IntN(10_000)), maps.Clone(values)})
+				scrapes = append(scrapes, snapshot{t, t + r.Int64N(interval.Milliseconds()), maps.Clone(values)})
 			}
 		}
 		if len(scrapes) > 0 {
@@ -297,7 +297,6 @@ func metricOf(source string, l labels) model.Metric {
 func TestTheLedgerAgreesWithADumbOracle(t *testing.T) {
 	bounds := []time.Duration{100 * time.Millisecond, 250 * time.Millisecond}
 	two := scale{bounds: []bound{{.1, []string{"0.1"}}, {.25, []string{"0.25"}}}}
-	const interval = 15 * time.Second
 	runs := uint64(30)
 	if testing.Short() {
 		runs = 8
@@ -305,9 +304,11 @@ func TestTheLedgerAgreesWithADumbOracle(t *testing.T) {
 	strata, dropped, touched := 0, 0, 0
 	for seed := range runs {
 		r := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // a simulation
-		length := time.Duration(5+r.IntN(40)) * time.Minute
+		length, interval := time.Duration(5+r.IntN(40))*time.Minute, 15*time.Second
 		if seed%20 == 0 {
 			length = 4 * time.Hour
+		} else if seed%4 == 1 {
+			interval = 4 * time.Second
 		}
 		asked := release
 		asked.Boundaries = bounds
@@ -315,7 +316,7 @@ func TestTheLedgerAgreesWithADumbOracle(t *testing.T) {
 			from := since.Add(time.Duration(r.Int64N(int64(length)))).Truncate(time.Millisecond)
 			asked.WarmUps = append(asked.WarmUps, analysis.Window{From: from, Until: from.Add(time.Duration(r.IntN(120)) * time.Second)})
 		}
-		history := invent(r, asked, length)
+		history := invent(r, asked, length, interval)
 		start := since.Add(-lookback).UnixMilli()
 		options := cmp.Options{cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })}
 

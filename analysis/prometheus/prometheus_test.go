@@ -414,3 +414,39 @@ func TestSamplesThatAppearLate(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
+
+// A service that is not called yet has no bounds; they are looked for until they are there.
+func TestBoundsThatComeLater(t *testing.T) {
+	called, asked := false, 0
+	sampler := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		durations := "__name__=sluice_request_duration_seconds_bucket revision=new code=2xx "
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/values") && called:
+			asked++
+			_, _ = io.WriteString(w, answer(`["0.25","1","+Inf"]`))
+		case strings.HasSuffix(r.URL.Path, "/values"):
+			_, _ = io.WriteString(w, answer(`[]`))
+		case !called:
+			_, _ = io.WriteString(w, matrix(nil))
+		case strings.Contains(r.FormValue("query"), "_bucket"):
+			_, _ = io.WriteString(w, matrix(map[string][]string{over: {"0", "9"}, durations + "le=0.25": {"0", "5"}, durations + "le=+Inf": {"0", "9"}}))
+		default:
+			_, _ = io.WriteString(w, matrix(map[string][]string{over: {"0", "9"}}))
+		}
+	}, nil)
+	r := release
+	r.Boundaries = []time.Duration{200 * time.Millisecond}
+	if e, err := sampler.Evidence(t.Context(), r); err != nil || len(e.Boundaries) > 0 || e.Doubt != "" {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	called = true
+	for range 3 {
+		e, err := sampler.Evidence(t.Context(), r)
+		if err != nil || len(e.Strata) != 1 || !slices.Equal(e.Boundaries, []time.Duration{250 * time.Millisecond}) || e.Strata[0].Seen.Canary.Slow[0] != 4 {
+			t.Fatalf("%+v, %v", e, err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("the bounds were asked for %d times after they were known, want once", asked)
+	}
+}

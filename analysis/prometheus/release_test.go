@@ -145,6 +145,38 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// A source that comes back after an hour with less than it had is no restart in between two scrapes.
+func TestSilenceAndRestart(t *testing.T) {
+	l, d := newLedger(release, scale{}, time.Minute), newDecoder()
+	for _, part := range []*model.SampleStream{line("is=started revision=new", 0, 0, 10), line("is=started revision=new", 7200, 3, 5)} {
+		if err := feed(l, d, model.Matrix{part}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := l.evidence(); got.Dropped != 0 || at(got, 10).Seen.Canary.Started != 12 {
+		t.Errorf("%d dropped, %d requests, want 0 and 12", got.Dropped, at(got, 10).Seen.Canary.Started)
+	}
+}
+
+// What was under way before a restart says nothing about what is after it.
+func TestNothingHangsAfterARestart(t *testing.T) {
+	l := newLedger(release, scale{}, 0)
+	var begun, ended []float64
+	for second := range 30 {
+		n := float64(10 * second)
+		if second >= 20 {
+			n = float64(10 * (second - 20))
+		}
+		begun, ended = append(begun, n+3), append(ended, n) // three are always under way
+	}
+	if err := feed(l, newDecoder(), model.Matrix{line("is=started revision=new", 0, begun...), line("is=total revision=new code=200", 0, ended...)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.evidence(); got.Dropped != 1 || at(got, 10).Seen.Canary.Hanging != 0 {
+		t.Errorf("%d dropped, %d hang, want 1 and 0", got.Dropped, at(got, 10).Seen.Canary.Hanging)
+	}
+}
+
 // Sources that come and go do not pile up.
 func TestChurnDoesNotPileUp(t *testing.T) {
 	l, d := newLedger(release, quarter, 15*time.Second), newDecoder()
