@@ -109,7 +109,7 @@ func (f *fleet) sampler(t testing.TB) *prometheus.Sampler {
 }
 
 // BenchmarkEvidence is one look at a release with 50 sources, 2 revisions and 5 boundaries: the answer of
-// the server, already in memory, is read, decoded, booked and summed up. Every third look brings a scrape.
+// the server, already in memory, is read, decoded, booked, summed up, and judged by the default comparison.
 func BenchmarkEvidence(b *testing.B) {
 	for name, every := range map[string]int{"nothing new": 1 << 40, "a scrape in every third look": 3, "a scrape in every look": 1} {
 		b.Run(name, func(b *testing.B) {
@@ -126,6 +126,8 @@ func BenchmarkEvidence(b *testing.B) {
 			}
 			b.ReportAllocs()
 			b.SetBytes(int64(len(f.body)))
+			comparison := analysis.DefaultComparison()
+			settings := analysis.Settings{Compare: &comparison, MinRequests: 50, Duration: time.Minute}
 			n, spent := 0, time.Duration(0)
 			for b.Loop() {
 				if n++; n%every == 0 {
@@ -139,9 +141,10 @@ func BenchmarkEvidence(b *testing.B) {
 				if err != nil || evidence.Doubt != "" || evidence.Sources != 50 {
 					b.Fatal(err, evidence.Doubt)
 				}
+				analysis.Assess(benchRelease, settings, evidence, f.now)
 				spent += cpu() - before
 			}
-			b.ReportMetric(float64(n)/spent.Seconds(), "looks/cpu-s")
+			b.ReportMetric(float64(n)/spent.Seconds(), "verdicts/cpu-s")
 		})
 	}
 }
