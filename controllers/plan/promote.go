@@ -126,9 +126,6 @@ func (t *turn) finishing() {
 	}
 	if w.Settled && t.o.Canary.Replicas == w.Replicas && (!w.Paused || w.TemplateHash != canary.TemplateHash) {
 		t.promoted()
-		if t.o.Spec.Analysis.AfterPromotion != nil {
-			t.analyse(v1alpha1.StageAfterPromotion)
-		}
 		t.status.Stable, t.status.Canary, t.status.Baseline, t.status.Step, t.status.Paused = canary, nil, nil, nil, nil
 		t.setWeight(0)
 		t.enter(v1alpha1.PhaseHealthy, fmt.Sprintf("version %s is promoted and stable", canary.Hash))
@@ -154,4 +151,7 @@ func (t *turn) finishing() {
 // promoted closes the books on a release that succeeded.
 func (t *turn) promoted() {
 	t.status.Release.Outcome, t.status.Release.EndedAt = v1alpha1.OutcomePromoted, t.stamped()
+	if t.o.Spec.Analysis.AfterPromotion != nil {
+		t.analyse(v1alpha1.StageAfterPromotion)
+	}
 }
