@@ -129,8 +129,10 @@ func raw(t *testing.T, respond func(net.Conn, *bufio.Reader)) netip.AddrPort {
 			if err != nil {
 				return
 			}
-			respond(conn, bufio.NewReader(conn))
-			conn.Close()
+			go func() {
+				defer conn.Close()
+				respond(conn, bufio.NewReader(conn))
+			}()
 		}
 	}()
 	return l.Addr().(*net.TCPAddr).AddrPort()
