@@ -28,9 +28,7 @@ type Row struct {
 	Name  string `json:"name"`
 	About string `json:"about"`
 	Null  string `json:"null,omitempty"`
-	// Beside is shown without being held to the bars.
-	Beside bool `json:"beside,omitempty"`
-	// D is what the cell can show; Beyond is the same against what our judge tolerates, which the bars go by.
+	// D is what the cell can show; Beyond is the same against what our judge tolerates.
 	// Both are 0 in a null.
 	D       float64  `json:"d"`
 	Beyond  float64  `json:"dBeyondTolerance"`
@@ -64,7 +62,7 @@ func (r Row) of(contender string) Result {
 func Rows(cells []Cell, results []Result) []Row {
 	var rows []Row
 	for _, cell := range cells {
-		row := Row{Name: cell.Name, About: cell.About, Null: cell.Null, Beside: cell.Beside, Ratio: cell.Ratio, Scrape: seconds(cell.Scraped.Every)}
+		row := Row{Name: cell.Name, About: cell.About, Null: cell.Null, Ratio: cell.Ratio, Scrape: seconds(cell.Scraped.Every)}
 		if !cell.IsNull() {
 			row.D, row.Beyond = cell.D()
 			row.D, row.Beyond = math.Round(10*row.D)/10, math.Round(10*row.Beyond)/10
@@ -107,7 +105,7 @@ func (r Report) Write(w io.Writer) error {
 			continue
 		}
 		for i, result := range row.Results {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s-%s\t%s\t%.0f\t%s\t%s\t\n", only(i == 0, row.Name+only(row.Beside, " *")),
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s-%s\t%s\t%.0f\t%s\t%s\t\n", only(i == 0, row.Name),
 				only(i == 0, number(row.D)), only(i == 0, number(row.Beyond)), result.Contender,
 				tenth(result.RolledBack), tenth(result.Low), tenth(result.High), took(result.Detect), result.Excess,
 				tenth(result.Inconclusive), took(result.Promote))
@@ -193,8 +191,7 @@ var notes = []string{
 		"slow at 150, 250, 400 and 750 ms. In resets, missing, offsets, late-proxies and everything its evidence comes from the real Sampler, decoder and ledger, " +
 		"else from the same rules without them; a test compares the two.",
 	"D = sum of e KL(q || pi) over what is tested: what can be told from no difference at all. Beyond: the same from what our judge tolerates, " +
-		"r0 p + delta in the place of p. The bars are asked where beyond is at least 12: with less not even the ratio test of that null has the power. " +
-		"Cells marked * are beside the design's list and asked nothing.",
+		"r0 p + delta in the place of p. The bars are asked where D is at least 12, though where beyond is less not even the ratio test of that null has the power.",
 	"The ratio test knows r, the onset and the boundary that tells most, and sees what our judge sees. Times count from the onset, warm-up included; " +
 		"excess bad answers until the release ended. A rollback in a null or before the onset is false.",
 }
