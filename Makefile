@@ -27,7 +27,7 @@ build: ## Build the operator, the proxy and the command line into build/bin
 test: lint verify unit api-test e2e ## Run everything: lint, unit, API and end-to-end tests on a real cluster
 
 .PHONY: unit
-unit: test-packages $(BIN)/prometheus $(BIN)/helm ## Run the unit tests with the race detector (under 2 minutes warm)
+unit: test-packages $(BIN)/prometheus $(BIN)/helm ## Run the unit tests with the race detector (about 5 minutes; Go keeps results)
 	SLUICE_PROMETHEUS=$(CURDIR)/$(BIN)/prometheus $(GO_TEST) $(UNIT)
 
 .PHONY: api-test
