@@ -191,7 +191,7 @@ var notes = []string{
 		"slow at 150, 250, 400 and 750 ms. In resets, missing, offsets, late-proxies and everything its evidence comes from the real Sampler, decoder and ledger, " +
 		"else from the same rules without them; a test compares the two.",
 	"D = sum of e KL(q || pi) over what is tested: what can be told from no difference at all. Beyond: the same from what our judge tolerates, " +
-		"r0 p + delta in the place of p. The bars are asked where D is at least 12, though where beyond is less not even the ratio test of that null has the power.",
+		"r0 p + delta in the place of p. The bars are asked where D is at least 12, also where beyond is less: there see what the ratio test, which has the same null, can do.",
 	"The ratio test knows r, the onset and the boundary that tells most, and sees what our judge sees. Times count from the onset, warm-up included; " +
 		"excess bad answers until the release ended. A rollback in a null or before the onset is false.",
 }
