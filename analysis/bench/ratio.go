@@ -143,7 +143,7 @@ func information(cell Cell, t truth, tolerated float64) float64 {
 	return sum
 }
 
-// D says what a cell can show at all: below 12 no test at alpha 5 % finds a difference with a power of 95 %.
+// D says what a cell can show at all: by the design below 12 no test at alpha 5 % has a power of 95 %.
 // Beyond is the same against what our judge tolerates, which is what it and the ratio test can show.
 func (c Cell) D() (d, beyond float64) {
 	_, best := tell(c)
