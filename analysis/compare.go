@@ -61,10 +61,13 @@ func compare(release Release, settings Comparison, evidence Evidence) comparison
 		{name: SuccessRate, weight: c.Success, reads: success},
 		{name: Latency, weight: c.Latency, reads: readsOfLatency(evidence)},
 	} {
-		if m.weight.Weight <= 0 || len(m.reads) == 0 {
+		if m.weight.Weight <= 0 {
 			continue
 		}
-		if !m.count(release, evidence) {
+		if len(m.reads) == 0 || !m.count(release, evidence) {
+			// Its E is 1 until there is evidence, and has its weight: were it left out, the other's would
+			// count double until then, and the promise of Alpha with it.
+			logs, weights = append(logs, 0), append(weights, m.weight.Weight)
 			continue
 		}
 		m.test(c, starts)

@@ -167,3 +167,28 @@ func TestABrokenCanaryFailsAtOnce(t *testing.T) {
 	}
 	t.Logf("1,000 canaries with 50 %% bad failed after so many scrapes: %v", after)
 }
+
+// A metric without evidence keeps its weight: the other one alone does not get all of Alpha, or a metric
+// that comes later would be a second chance to be wrong.
+func TestAMetricWithoutEvidenceKeepsItsWeight(t *testing.T) {
+	fails := func(failed uint64, latency float64) bool {
+		w := fine(since.Add(10 * time.Second))
+		w.evidence.Boundaries = nil
+		w.compare.Latency.Weight = latency
+		w.pair = analysis.Pair{Canary: answered(1000, failed), Control: answered(9000, 36)}
+		w.pair.Canary.Slow, w.pair.Canary.Overdue, w.pair.Control.Slow, w.pair.Control.Overdue = nil, nil, nil, nil
+		return w.assess(since.Add(10*time.Second)).Outcome == analysis.Fail
+	}
+	least := func(latency float64) uint64 {
+		for failed := uint64(4); failed < 100; failed++ {
+			if fails(failed, latency) {
+				return failed
+			}
+		}
+		t.Fatalf("with a latency weight of %v no number of failed requests fails", latency)
+		return 0
+	}
+	if alone, with := least(0), least(1); with <= alone {
+		t.Errorf("fails from %d failed requests on beside a metric without evidence, from %d on alone: want later", with, alone)
+	}
+}
