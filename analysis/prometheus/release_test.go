@@ -347,6 +347,54 @@ func TestSpreadOf(t *testing.T) {
 	}
 }
 
+func TestDiffer(t *testing.T) {
+	for name, test := range map[string]struct {
+		pods []podCount
+		want bool
+	}{
+		"nobody":                   {nil, false},
+		"one":                      {[]podCount{{requests: 1000, failed: 50}}, false},
+		"no errors":                {[]podCount{{requests: 100}, {requests: 100}}, false},
+		"two, by chance":           {[]podCount{{requests: 1000, failed: 8}, {requests: 1000, failed: 20}}, false},
+		"two that differ":          {[]podCount{{requests: 1000, failed: 10}, {requests: 1000, failed: 40}}, true},
+		"too few to tell":          {[]podCount{{requests: 100, failed: 0}, {requests: 100, failed: 9}}, false},
+		"in proportion to load":    {[]podCount{{requests: 1000, failed: 10}, {requests: 9000, failed: 90}}, false},
+		"one of three":             {[]podCount{{requests: 9000, failed: 90}, {requests: 9000, failed: 95}, {requests: 9000, failed: 180}}, true},
+		"nearly all of them fail":  {[]podCount{{requests: 1000, failed: 990}, {requests: 1000, failed: 1000}}, false},
+		"half of them, and differ": {[]podCount{{requests: 1000, failed: 400}, {requests: 1000, failed: 600}}, true},
+	} {
+		if got := differ(test.pods); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+// Seeded. Identical pods are rarely taken to differ, however few there are.
+func TestIdenticalPodsDoNotDiffer(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a simulation
+	const runs = 20_000
+	for _, count := range []int{2, 3, 9} {
+		wrong := 0
+		for range runs {
+			pods := make([]podCount, count)
+			for i := range pods {
+				pods[i].requests = 1000
+				for range 1000 {
+					if random.IntN(100) == 0 {
+						pods[i].failed++
+					}
+				}
+			}
+			if differ(pods) {
+				wrong++
+			}
+		}
+		if limit := runs * 3 / 1000; wrong > limit {
+			t.Errorf("%d pods: %d of %d times, want at most %d", count, wrong, runs, limit)
+		}
+	}
+}
+
 // Seeded. Pods of uneven load that differ by a log-normal factor, or not at all: the mean square of the
 // estimate over many is near the truth.
 func TestSpreadOfSimulatedPods(t *testing.T) {

@@ -6,12 +6,14 @@ import (
 	"math"
 	"strconv"
 
+	"gonum.org/v1/gonum/stat/distuv"
+
 	"github.com/sluice-mesh/sluice/analysis"
 )
 
 // PodSpread estimates from the hour before Release.Since by how much the error rates of stable's pods
-// differ beyond chance: the standard deviation of their logarithms, 0 when no more than chance, and the
-// number of pods that it comes from. It needs two pods with errors to expect at each.
+// differ beyond chance: the standard deviation of their logarithms, 0 when it could well be chance, and the
+// number of pods that it comes from.
 //
 // The counts are those that the pods' own proxies report, since a source does not tell pods apart.
 func (s *Sampler) PodSpread(ctx context.Context, release analysis.Release) (spread float64, pods int, err error) {
@@ -58,7 +60,40 @@ func (s *Sampler) PodSpread(ctx context.Context, release analysis.Release) (spre
 			list = append(list, *c)
 		}
 	}
+	if !differ(list) {
+		return 0, len(list), nil
+	}
 	return spreadOf(list), len(list), nil
+}
+
+const (
+	// chanceError is the chance that identical pods are taken to differ. With few pods the widening that
+	// follows is large, so it must not come from noise: of two pods with three failures each, every other
+	// pair would have a spread that hides a canary with three times the errors.
+	chanceError = 1e-3
+	// leastExpected failures at each pod make chi-squared a good approximation (Cochran, Biometrics 10, 1954).
+	leastExpected = 5
+)
+
+// differ tells by Pearson's test of homogeneity whether the pods' failures differ by more than chance.
+func differ(pods []podCount) bool {
+	requests, failures := 0., 0.
+	for _, p := range pods {
+		requests, failures = requests+p.requests, failures+p.failed
+	}
+	if len(pods) < 2 || !(failures > 0) {
+		return false
+	}
+	squares := 0.
+	for _, p := range pods {
+		expected := failures * p.requests / requests
+		if !(expected >= leastExpected) {
+			return false
+		}
+		served := p.requests - expected
+		squares += (p.failed - expected) * (p.failed - expected) * (1/expected + 1/max(served, leastExpected))
+	}
+	return distuv.ChiSquared{K: float64(len(pods) - 1)}.Survival(squares) <= chanceError
 }
 
 // podCount is what one pod answered; one that restarted in between says too little.
