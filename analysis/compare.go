@@ -64,17 +64,15 @@ func compare(release Release, settings Comparison, evidence Evidence) comparison
 		if m.weight.Weight <= 0 {
 			continue
 		}
-		if len(m.reads) == 0 || !m.count(release, evidence) {
-			// Its E is 1 until there is evidence, and has its weight: were it left out, the other's would
-			// count double until then, and the promise of Alpha with it.
-			logs, weights = append(logs, 0), append(weights, m.weight.Weight)
-			continue
+		if m.count(release, evidence) {
+			m.test(c, starts)
+			m.estimate(release, c, evidence)
+			c.safe = c.safe && m.safe(c, present)
+			c.metrics = append(c.metrics, m)
 		}
-		m.test(c, starts)
-		m.estimate(release, c, evidence)
-		c.safe = c.safe && m.safe(c, present)
+		// Without evidence its E is 1 and has its weight: were it left out, the other's would count double
+		// until then, and the promise of Alpha with it.
 		logs, weights = append(logs, m.logE), append(weights, m.weight.Weight)
-		c.metrics = append(c.metrics, m)
 	}
 	if len(c.metrics) == 0 {
 		c.safe = false
