@@ -31,6 +31,10 @@ var slower = []float64{.1, .05, .01, .001}
 // usual are the boundaries where nothing is known.
 var usual = []time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second, 5 * time.Second}
 
+// errHalf says that the server is in the midst of its first scrape of a service: it lists a series from when
+// it has read its line, bucket after bucket, of which the infinite one is the last.
+var errHalf = errors.New("list bucket bounds: not all buckets are there yet")
+
 // Boundaries are the exact bucket bounds, rising, from which requests of a release count as slow: those at
 // or just above Release.Boundaries and Release.Threshold, or, where no boundaries are given, such that
 // about 10, 5, 1 and 0.1 % of stable's requests in the hour before Release.Since took longer. With
@@ -73,6 +77,9 @@ func (s *Sampler) scale(ctx context.Context, release analysis.Release, now time.
 		return scale{}, clean("list bucket bounds", err)
 	}
 	there := parseBounds(values)
+	if len(there) > 0 && !slices.Contains(values, "+Inf") {
+		return scale{}, errHalf
+	}
 	asked := release.Boundaries
 	if len(asked) == 0 {
 		if asked, err = s.choose(ctx, release, len(there) == 0); err != nil {

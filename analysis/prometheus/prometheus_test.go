@@ -417,13 +417,15 @@ func TestSamplesThatAppearLate(t *testing.T) {
 
 // A service that is not called yet has no bounds; they are looked for until they are there.
 func TestBoundsThatComeLater(t *testing.T) {
-	called, asked := false, 0
+	called, half, asked := false, false, 0
 	sampler := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		durations := "__name__=sluice_request_duration_seconds_bucket revision=new code=2xx "
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/values") && called:
 			asked++
 			_, _ = io.WriteString(w, answer(`["0.25","1","+Inf"]`))
+		case strings.HasSuffix(r.URL.Path, "/values") && half:
+			_, _ = io.WriteString(w, answer(`["0.1"]`)) // the server is reading the first scrape
 		case strings.HasSuffix(r.URL.Path, "/values"):
 			_, _ = io.WriteString(w, answer(`[]`))
 		case !called:
@@ -436,6 +438,10 @@ func TestBoundsThatComeLater(t *testing.T) {
 	}, nil)
 	r := release
 	r.Boundaries = []time.Duration{200 * time.Millisecond}
+	if e, err := sampler.Evidence(t.Context(), r); err != nil || len(e.Boundaries) > 0 || e.Doubt != "" {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	half = true
 	if e, err := sampler.Evidence(t.Context(), r); err != nil || len(e.Boundaries) > 0 || e.Doubt != "" {
 		t.Fatalf("%+v, %v", e, err)
 	}
