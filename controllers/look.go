@@ -105,7 +105,9 @@ func (l *Looks) keep(rollout *v1alpha1.Rollout, judge bool) {
 	defer l.mu.Unlock()
 	if present := l.running[rollout.UID]; present != nil {
 		if present.key == key {
-			if present.next.epoch != next.epoch {
+			// A weight that is live may be done with on what is known. Before, there is nothing to see of it, and
+			// a question would only be in the way of the proxies that are being told.
+			if next.live && (present.next.epoch != next.epoch || !present.next.live) {
 				select {
 				case present.wake <- struct{}{}:
 				default: // it has been woken and not looked yet

@@ -76,13 +76,21 @@ func TestLooks(t *testing.T) {
 			t.Errorf("asked %d times in 2.5 s, want each second, whatever the reconciler does", n)
 		}
 
-		// Another weight: what was said before does not count, and it is looked at at once.
+		// Another weight: what was said before does not count, and it is looked at as soon as it is live.
 		raised := rollout.DeepCopy()
 		raised.Status.Weight.Desired, raised.Status.Weight.Epoch = 50, 8
+		raised.Status.Weight.LiveAt = nil
 		raised.Status.Release.Weights = append(raised.Status.Release.Weights, v1alpha1.DecidedWeight{Percent: 50, DecidedAt: after(90)})
 		if v := looks.newest(raised); v != nil {
 			t.Errorf("verdict %+v of an earlier epoch counts", v)
 		}
+		looks.keep(raised, true)
+		synctest.Wait()
+		if n, _ := judge.since(); n != 0 {
+			t.Errorf("asked %d times before the weight is live", n)
+		}
+		raised = raised.DeepCopy()
+		raised.Status.Weight.LiveAt = ptr.To(after(90))
 		looks.keep(raised, true)
 		synctest.Wait()
 		if n, asked := judge.since(); n != 1 || asked.Weight != 50 || !asked.Since.Equal(began) {

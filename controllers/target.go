@@ -23,6 +23,8 @@ type target struct {
 	settings analysis.Settings
 	// epoch of the weight that the verdict is about.
 	epoch int64
+	// live: all proxies have that weight.
+	live bool
 }
 
 // targetOf says what the judge must look at now.
@@ -53,7 +55,7 @@ func targetOf(rollout *v1alpha1.Rollout) (target, error) {
 		return target{}, err
 	}
 	release.Threshold = settings.LatencyP99
-	return target{release, settings, status.Weight.Epoch}, nil
+	return target{release, settings, status.Weight.Epoch, status.Weight.LiveAt != nil}, nil
 }
 
 // planned are all weights of a release, rising: those that were decided and those that the steps will ask

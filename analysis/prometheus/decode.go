@@ -20,6 +20,8 @@ type answer struct {
 	buckets    []bucket
 	// of are the indexes of a service's streams.
 	of map[*service][]int
+	// cold are the weights that were not asked for.
+	cold weights
 
 	status, kind, errorType, errorText, warning string
 }

@@ -195,12 +195,13 @@ func (r *reading) read(ctx context.Context, now time.Time) error {
 	// Whole milliseconds, as the server has them, so that nothing falls between two pieces.
 	until := now.Add(lead).Truncate(time.Millisecond)
 	from := r.ledger.from().Truncate(time.Millisecond)
-	err := errAlone
+	err, what := errAlone, r.selection()
+	what.cold = r.ledger.cold(now)
 	if r.ledger.read > 0 && until.Sub(from) <= piece {
-		err = r.sampler.share(ctx, r, from, r.ledger.add)
+		err = r.sampler.share(ctx, what, from, r.ledger.add)
 	}
 	if errors.Is(err, errAlone) {
-		err = r.sampler.pieces(ctx, r.selection(), from, until, r.ledger.add)
+		err = r.sampler.pieces(ctx, what, from, until, r.ledger.add)
 	}
 	if err == nil {
 		r.ledger.read = now.UnixMilli()
@@ -208,6 +209,7 @@ func (r *reading) read(ctx context.Context, now time.Time) error {
 	return err
 }
 
+// selection is what a release is about, at all weights.
 func (r *reading) selection() *selection {
 	return &selection{
 		namespaces: []string{r.release.Namespace}, services: []string{r.release.Service},

@@ -64,6 +64,7 @@ func (s *Sampler) ask(ctx context.Context, what *selection, from, end time.Time,
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	expression := fmt.Sprintf("%s[%dms]", what.selector(), end.Sub(from).Milliseconds())
+	a.cold = what.cold
 	var err error
 	if a.body, err = s.fetch(ctx, expression, end, a.body); err != nil {
 		return err

@@ -77,7 +77,7 @@ func controlOf(release analysis.Release) string {
 func (l *ledger) start() int64 { return l.since - lookback.Milliseconds() }
 
 // add books what an answer holds beyond what is booked. Answers must follow each other in time, overlapping
-// or not.
+// or not. An answer says nothing of the weights that it was not asked for.
 func (l *ledger) add(a *answer) error {
 	l.turn++
 	l.touched, l.found, l.late, l.raised = l.touched[:0], l.newest, false, [maxBounds]float64{}
@@ -111,7 +111,7 @@ func (l *ledger) add(a *answer) error {
 	l.newest = l.found
 	for _, s := range l.touched {
 		_ = s.scrapes(func(at int64, found []fresh) error {
-			l.step(s, at, found)
+			l.step(s, at, found, a.cold)
 			return nil
 		})
 	}
@@ -198,9 +198,10 @@ func (l *ledger) alone(c *counter, mine span) error {
 }
 
 // step books one scrape of a source. Intervals that do not count are those up to Release.Since, those in
-// which a counter fell, and those that began more than an hour ago or nobody knows when.
-func (l *ledger) step(s *source, at int64, found []fresh) {
-	fell, after := s.fell(at, found), s.last
+// which a counter fell, and those that began more than an hour ago or nobody knows when. A weight that was
+// not asked for lately has a longer interval.
+func (l *ledger) step(s *source, at int64, found []fresh, cold weights) {
+	fell, after := s.fell(at, found, cold), s.last
 	if after == 0 {
 		after = l.start()
 	}
@@ -213,10 +214,15 @@ func (l *ledger) step(s *source, at int64, found []fresh) {
 	if fell && !back && at > l.since {
 		l.dropped++
 	}
+	for _, lane := range s.lanes {
+		lane.counts = counts && !lane.restarted
+		lane.tested = tested && lane.counts && !(0 < lane.asked && lane.asked < s.last && l.windows.touch(lane.asked, s.last))
+	}
 	for _, c := range s.counters {
-		if more := c.found - c.value; counts && more > 0 {
+		if more := c.found - c.value; c.lane.counts && more > 0 {
+			c.lane.stratum.changed = max(c.lane.stratum.changed, at)
 			c.lane.stratum.seen[c.id.revision].book(c.id, more)
-			if tested {
+			if c.lane.tested {
 				c.lane.stratum.tested[c.id.revision].book(c.id, more)
 			}
 		}
@@ -224,18 +230,21 @@ func (l *ledger) step(s *source, at int64, found []fresh) {
 			c.last = at
 		}
 	}
-	if fell {
-		for _, lane := range s.lanes {
+	for _, lane := range s.lanes {
+		asked := !cold.has(lane.stratum.weight)
+		if fell || asked && lane.restarted {
 			lane.levels = nil
 		}
+		// Where it was not asked for, what the restart did to it is found out later.
+		lane.restarted = !asked && (fell || lane.restarted)
 	}
-	s.note(at, at-l.horizon())
+	s.note(at, at-l.horizon(), cold)
 	for _, lane := range s.lanes {
 		for r := range 2 {
-			if !counts {
+			if !lane.counts {
 				lane.seenPending[r] = max(lane.underWay(revision(r), 0), 0)
 			}
-			if !tested {
+			if !lane.tested {
 				lane.testedPending[r] = max(lane.underWay(revision(r), 0), 0)
 			}
 		}

@@ -180,9 +180,11 @@ type selection struct {
 	// bounds no durations are asked for.
 	native bool
 	bounds []string
+	// cold are the weights that are not asked for.
+	cold weights
 }
 
-// selector selects the series of all releases in the selection, at all weights.
+// selector selects the series of all releases in the selection, at all weights but the cold ones.
 func (s *selection) selector() string {
 	names, bounds := []string{startedName, totalName}, []string{""}
 	switch {
@@ -191,8 +193,8 @@ func (s *selection) selector() string {
 	case len(s.bounds) > 0:
 		names, bounds = append(names, bucketName), append(append(bounds, s.bounds...), "+Inf")
 	}
-	return fmt.Sprintf(`{__name__=~%s,reporter="source",namespace%s,service%s,weight!~"0?",revision=~%s,le=~%s,code!~"5xx|none"}`,
-		anyOf(names...), isAny(s.namespaces), isAny(s.services), anyOf(s.revisions...), anyOf(bounds...))
+	return fmt.Sprintf(`{__name__=~%s,reporter="source",namespace%s,service%s,weight!~%q,revision=~%s,le=~%s,code!~"5xx|none"}`,
+		anyOf(names...), isAny(s.namespaces), isAny(s.services), s.cold.matcher(), anyOf(s.revisions...), anyOf(bounds...))
 }
 
 // anyOf is a quoted pattern that matches exactly the given values.

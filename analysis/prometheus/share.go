@@ -39,15 +39,15 @@ type batch struct {
 	err    error
 }
 
-// share hands the answer about a release's time from on, of a query that other looks may share, to use.
-// errAlone says that the release must be asked about alone.
-func (s *Sampler) share(ctx context.Context, r *reading, from time.Time, use func(*answer) error) error {
+// share hands the answer about a selection's time from on, of a query that other looks may share, to use.
+// errAlone says that the selection must be asked for alone.
+func (s *Sampler) share(ctx context.Context, what *selection, from time.Time, use func(*answer) error) error {
 	kind := 0
-	if r.ledger.scale.native {
+	if what.native {
 		kind = 1
 	}
 	q := &s.shared[kind]
-	b := q.join(ctx, s, r.selection(), from)
+	b := q.join(ctx, s, what, from)
 	select {
 	case <-b.done:
 	case <-ctx.Done():
@@ -94,7 +94,7 @@ func (q *queue) limit() int {
 }
 
 func newBatch(ctx context.Context, s *Sampler, what *selection, from time.Time) *batch {
-	b := &batch{from: from, done: make(chan struct{})}
+	b := &batch{from: from, done: make(chan struct{}), what: selection{cold: what.cold}}
 	b.ctx, b.cancel = context.WithTimeout(context.WithoutCancel(ctx), s.options.Timeout)
 	b.add(what, from)
 	return b
@@ -107,6 +107,7 @@ func (b *batch) add(what *selection, from time.Time) {
 	b.looks++
 	b.waiting++
 	b.what.native = what.native
+	b.what.cold = b.what.cold.and(what.cold)
 	b.what.namespaces = unite(b.what.namespaces, what.namespaces)
 	b.what.services = unite(b.what.services, what.services)
 	b.what.revisions = unite(b.what.revisions, what.revisions)

@@ -9,8 +9,10 @@ import (
 type source struct {
 	name, instance string
 	last           int64 // its newest booked scrape; 0: none
-	// times are those of the newest booked scrapes, in a ring, and booked how many there were in all.
+	// times are those of the newest booked scrapes, in a ring, cold the weights that were not asked for then,
+	// and booked how many there were in all.
 	times  [8]int64
+	cold   [8]weights
 	booked int
 
 	counters  []*counter
@@ -75,6 +77,12 @@ type durations struct {
 // lane is a source's requests at one weight.
 type lane struct {
 	stratum *stratum
+	// asked is the newest booked scrape in which the weight was asked for, in milliseconds; 0: none.
+	asked int64
+	// restarted says that the source has, since then.
+	restarted bool
+	// counts and tested say of the scrape that is being booked whether its interval does.
+	counts, tested bool
 	// levels since the last reset, no further back than requests that hang are looked for.
 	levels []level
 	// pending are the requests that were under way when intervals that do not count ended.
@@ -134,17 +142,20 @@ func (s *source) laneOf(at *stratum) *lane {
 	return l
 }
 
-// knows says whether a scrape is booked; one so old that it is not remembered counts as booked.
-func (s *source) knows(at int64) bool {
+// knows says whether a scrape is booked, and without which weights; one so old that it is not remembered
+// counts as booked like the oldest that is.
+func (s *source) knows(at int64) (cold weights, known bool) {
 	n := min(s.booked, len(s.times))
 	oldest := at + 1
 	for i := range n {
 		if s.times[i] == at {
-			return true
+			return s.cold[i], true
 		}
-		oldest = min(oldest, s.times[i])
+		if s.times[i] < oldest {
+			oldest, cold = s.times[i], s.cold[i]
+		}
 	}
-	return n == len(s.times) && at < oldest
+	return cold, n == len(s.times) && at < oldest
 }
 
 // late says whether a sample, of a time up to the newest booked scrape, was not there when that was booked.
@@ -153,8 +164,11 @@ func (c *counter) late(at int64) bool {
 	if s.booked > 0 && at == c.last {
 		return false
 	}
-	if !s.knows(at) {
+	switch cold, known := s.knows(at); {
+	case !known:
 		return true
+	case cold.has(c.id.weight):
+		return false
 	}
 	return at == c.missed || at > c.last
 }
@@ -199,26 +213,34 @@ func (s *source) consistent(at int64, found []fresh, bounds int) error {
 	return nil
 }
 
-// fell says whether a counter is lower than it was: one that is absent from a scrape is at zero.
-func (s *source) fell(at int64, found []fresh) bool {
+// fell says whether a counter is lower than it was: one that is absent from a scrape is at zero, unless it
+// was not asked for.
+func (s *source) fell(at int64, found []fresh, cold weights) bool {
 	for _, f := range found {
 		f.counter.at, f.counter.found = at, f.value
 	}
 	fell := false
 	for _, c := range s.counters {
-		if c.at != at {
+		switch {
+		case c.at == at:
+		case cold.has(c.id.weight):
+			c.found = c.value
+		default:
 			if c.found = 0; c.last > 0 {
 				c.missed = at
 			}
 		}
-		fell = fell || c.found < c.value
+		fell = fell || c.found < c.value && !c.lane.restarted
 	}
 	return fell
 }
 
 // note keeps the levels at a scrape, and of the older ones those after horizon and the newest up to it.
-func (s *source) note(at, horizon int64) {
+func (s *source) note(at, horizon int64, cold weights) {
 	for _, l := range s.lanes {
+		if !cold.has(l.stratum.weight) {
+			l.asked = at
+		}
 		l.levels = append(l.levels, level{at: at})
 		for len(l.levels) > 1 && l.levels[1].at <= horizon {
 			l.levels = slices.Delete(l.levels, 0, 1)
@@ -234,7 +256,7 @@ func (s *source) note(at, horizon int64) {
 			now.ended[c.id.revision] += c.value
 		}
 	}
-	s.times[s.booked%len(s.times)] = at
+	s.times[s.booked%len(s.times)], s.cold[s.booked%len(s.times)] = at, cold
 	s.booked++
 	s.last = at
 }
