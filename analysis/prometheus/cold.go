@@ -42,8 +42,9 @@ func (w weights) matcher() string {
 }
 
 // cold are the weights that need not be asked for now: those at which nothing has changed for a while and no
-// request is under way, but for one of them, by turns. A weight that is not known yet is never among them.
-func (l *ledger) cold(now time.Time) weights {
+// request is under way, but for one of them, by turns. The present weight, and one that is not known yet, are
+// never among them.
+func (l *ledger) cold(present uint32, now time.Time) weights {
 	var cold weights
 	interval := l.scrapeInterval()
 	if l.newest == 0 || interval == 0 {
@@ -52,7 +53,7 @@ func (l *ledger) cold(now time.Time) weights {
 	rest := max(restScrapes*interval, leastRest).Milliseconds()
 	resting, open := make([]uint32, 0, len(l.strata)), l.open()
 	for _, s := range l.strata {
-		if l.newest-max(s.changed, l.since) > rest && !open.has(s.weight) {
+		if s.weight != present && l.newest-s.changed > rest && !open.has(s.weight) {
 			resting = append(resting, s.weight)
 			cold.add(s.weight)
 		}

@@ -1,6 +1,7 @@
 package prometheus
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -8,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	diff "github.com/google/go-cmp/cmp"
 	"github.com/prometheus/common/model"
 
 	"github.com/sluice-mesh/sluice/analysis"
@@ -28,6 +29,9 @@ func ask(l *ledger, d *decoder, matrix model.Matrix, cold weights) (series int, 
 	return len(matrix), l.add(a)
 }
 
+// presentAt is the weight that a climb is at.
+func presentAt(now time.Time) uint32 { return uint32(2 + 2*(now.Sub(since)/(20*time.Second))) } //nolint:gosec // few
+
 // climb makes scrapes, one a second, of sources that go through many weights, 20 s each. The last of them
 // never hears of the newer weights, and serves a request now and then. At the second `restart` the first
 // one restarts. After `busy` seconds nobody calls any more.
@@ -35,8 +39,12 @@ func climb(r *rand.Rand, busy, seconds, restart int) map[string][]snapshot {
 	history := map[string][]snapshot{}
 	for source := range 4 {
 		values := map[labels]float64{}
+		for weight := uint32(2); weight <= 44; weight += 2 { // registered long before they are used
+			values[labels{startedName, "new", weight, "", ""}] = 0
+		}
 		for second := range seconds {
-			weight, n := uint32(2+2*(min(second, busy)/20)), 1+r.IntN(20) //nolint:gosec // few
+			at := since.UnixMilli() + int64(1000*second+200*source+100)
+			weight, n := presentAt(time.UnixMilli(at)), 1+r.IntN(20)
 			if source == 3 {
 				weight, n = 2, 0
 				if r.IntN(45) == 0 {
@@ -55,7 +63,6 @@ func climb(r *rand.Rand, busy, seconds, restart int) map[string][]snapshot {
 				values[labels{bucketName, revision, weight, "2xx", "+Inf"}] += float64(n)
 				values[labels{bucketName, revision, weight, "2xx", "0.25"}] += float64(r.IntN(n + 1))
 			}
-			at := since.UnixMilli() + int64(1000*second+200*source)
 			name := fmt.Sprint("source-", source)
 			history[name] = append(history[name], snapshot{at, at, maps.Clone(values)})
 		}
@@ -74,17 +81,27 @@ func TestColdWeights(t *testing.T) {
 		for now := since; now.Before(since.Add(seconds * time.Second)); now = now.Add(time.Duration(200+r.IntN(800)) * time.Millisecond) {
 			matrix := matrixOf(history, thrifty.from().UnixMilli(), now.UnixMilli(), now.UnixMilli())
 			all += len(matrix)
-			n, err := ask(thrifty, d, matrix, thrifty.cold(now))
+			n, err := ask(thrifty, d, matrix, thrifty.cold(presentAt(now), now))
 			if err != nil {
 				t.Fatalf("seed %d, after %v: %v", seed, now.Sub(since), err)
 			}
 			asked += n
+			present, begun := presentAt(now), 0.
+			for _, scrapes := range history {
+				newest, _ := slices.BinarySearchFunc(scrapes, now.UnixMilli()+1, func(s snapshot, at int64) int { return cmp.Compare(s.at, at) })
+				if newest > 0 {
+					begun += scrapes[newest-1].values[labels{startedName, "new", present, "", ""}]
+				}
+			}
+			if got := at(thrifty.evidence(), present).Seen.Canary.Started; got != uint64(begun) {
+				t.Fatalf("seed %d, after %v: %d begun at the present weight, %d, want %v", seed, now.Sub(since), got, present, begun)
+			}
 		}
 		if _, err := ask(whole, d, matrixOf(history, 0, since.Add(time.Hour).UnixMilli(), since.Add(time.Hour).UnixMilli()), weights{}); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(whole.evidence().Strata, thrifty.evidence().Strata); diff != "" {
-			t.Fatalf("seed %d (-whole +thrifty):\n%s", seed, diff)
+		if d := diff.Diff(whole.evidence().Strata, thrifty.evidence().Strata); d != "" {
+			t.Fatalf("seed %d (-whole +thrifty):\n%s", seed, d)
 		}
 		if asked*3 > all {
 			t.Errorf("seed %d: %d of %d series asked for, want less than a third", seed, asked, all)
@@ -102,7 +119,7 @@ func TestARestartWithColdWeights(t *testing.T) {
 			thrifty, whole := newLedger(release, quarter, time.Second), newLedger(release, quarter, time.Second)
 			for now := since; now.Before(since.Add(seconds * time.Second)); now = now.Add(time.Duration(200+r.IntN(800)) * time.Millisecond) {
 				matrix := matrixOf(history, thrifty.from().UnixMilli(), now.UnixMilli(), now.UnixMilli())
-				if _, err := ask(thrifty, d, matrix, thrifty.cold(now)); err != nil {
+				if _, err := ask(thrifty, d, matrix, thrifty.cold(presentAt(now), now)); err != nil {
 					t.Fatalf("seed %d, after %v: %v", seed, now.Sub(since), err)
 				}
 			}

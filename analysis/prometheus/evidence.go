@@ -31,6 +31,7 @@ func (s *Sampler) Evidence(ctx context.Context, release analysis.Release) (analy
 
 	r.measure(ctx, now)
 	r.heed(release.WarmUps)
+	r.release.Weight = release.Weight
 	if err := r.catchUp(ctx, now); err != nil {
 		var doubt doubtError
 		if errors.As(err, &doubt) {
@@ -196,7 +197,7 @@ func (r *reading) read(ctx context.Context, now time.Time) error {
 	until := now.Add(lead).Truncate(time.Millisecond)
 	from := r.ledger.from().Truncate(time.Millisecond)
 	err, what := errAlone, r.selection()
-	what.cold = r.ledger.cold(now)
+	what.cold = r.ledger.cold(r.release.Weight, now)
 	if r.ledger.read > 0 && until.Sub(from) <= piece {
 		err = r.sampler.share(ctx, what, from, r.ledger.add)
 	}

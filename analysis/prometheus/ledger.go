@@ -219,8 +219,11 @@ func (l *ledger) step(s *source, at int64, found []fresh, cold weights) {
 		lane.tested = tested && lane.counts && !(0 < lane.asked && lane.asked < s.last && l.windows.touch(lane.asked, s.last))
 	}
 	for _, c := range s.counters {
-		if more := c.found - c.value; c.lane.counts && more > 0 {
+		more := c.found - c.value
+		if more > 0 || c.last == 0 && c.at == at {
 			c.lane.stratum.changed = max(c.lane.stratum.changed, at)
+		}
+		if c.lane.counts && more > 0 {
 			c.lane.stratum.seen[c.id.revision].book(c.id, more)
 			if c.lane.tested {
 				c.lane.stratum.tested[c.id.revision].book(c.id, more)

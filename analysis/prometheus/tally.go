@@ -12,7 +12,7 @@ import (
 type stratum struct {
 	weight       uint32
 	seen, tested [2]total
-	changed      int64 // the newest scrape in which a counter had risen, in milliseconds; 0: none
+	changed      int64 // the newest scrape in which a counter was new or had risen, in milliseconds; 0: none
 }
 
 // total is what was added up for one revision.
