@@ -122,7 +122,7 @@ func (a *assessment) metrics() []MetricVerdict {
 	if len(a.compared.metrics) == 0 {
 		return nil
 	}
-	total := a.compared.weight()
+	total := a.compared.weighed()
 	verdicts := make([]MetricVerdict, len(a.compared.metrics))
 	for i, m := range a.compared.metrics {
 		verdicts[i] = MetricVerdict{
@@ -150,8 +150,9 @@ func scoreOf(verdict Verdict, compared bool) *float64 {
 			zero := 0.0
 			return &zero
 		}
-		score += m.Weight * m.Score
+		score += m.Weight * (100 - m.Score) // what is lost, so that nothing lost is exactly 100
 	}
+	score = 100 - score
 	return &score
 }
 

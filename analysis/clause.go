@@ -3,6 +3,7 @@ package analysis
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,26 +41,33 @@ func (a *assessment) clause(m metric) string {
 }
 
 // worse says why the comparison fails the canary: by the metrics that are significant by themselves, with
-// their share of the weight, or by all of them combined.
+// their share of the weight, or by all of them combined. Where what is slow has mostly failed, errors say it.
 func (a *assessment) worse() string {
 	var alone, all []string
-	total := a.compared.weight()
 	for _, m := range a.compared.metrics {
 		clause := a.clause(m)
-		all = append(all, clause)
-		significant := m.logE+math.Log(m.weight.Weight/total) >= -math.Log(a.compared.Alpha)
-		if significant && (len(alone) == 0 || !a.failing(m)) {
+		if len(all) > 0 && a.failing(m) {
+			clause = all[0]
+		}
+		if !slices.Contains(all, clause) {
+			all = append(all, clause)
+		}
+		significant := m.logE+math.Log(m.weight.Weight/a.compared.total) >= -math.Log(a.compared.Alpha)
+		if significant && !slices.Contains(alone, clause) {
 			alone = append(alone, clause)
 		}
 	}
 	p, after := pValue(math.Exp(-a.compared.logE)), seconds(a.now.Sub(a.Since))
-	if len(alone) == 0 {
+	switch {
+	case len(all) == 1:
+		alone = all
+	case len(alone) == 0:
 		return fmt.Sprintf("canary %s; combined %s after %s", strings.Join(all, " and "), p, after)
 	}
 	return fmt.Sprintf("canary %s, %s after %s", strings.Join(alone, " and "), p, after)
 }
 
-// failing says whether what is bad by a boundary are mostly failures, so that it says nothing new.
+// failing says whether what is bad by a boundary are mostly failures.
 func (a *assessment) failing(m metric) bool {
 	canary, _ := ratesOf(a.Release, a.evidence, failed)
 	return 2*canary.Bad > m.canary.Bad

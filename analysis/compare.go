@@ -19,15 +19,17 @@ type comparison struct {
 	harm stats.Test
 	// guarded is ln E of the guard.
 	guarded float64
-	// metrics have evidence; logE is that of all of them together, 0 without any.
+	// metrics have evidence; logE is that of all of them together, 0 without any, and total the weight of
+	// all that are wanted, with evidence or without.
 	metrics []metric
 	logE    float64
+	total   float64
 	// safe says that all metrics are known to be below the ceiling by what was seen at the present weight
 	// alone: what was clean at lower weights says little about the load at this one.
 	safe bool
 }
 
-// metric is one metric in comparison. Its E is the mean of those of its reads.
+// metric is one metric in comparison. Its E is the weighted mean of those of its reads.
 type metric struct {
 	name   string
 	weight MetricWeight
@@ -73,6 +75,7 @@ func compare(release Release, settings Comparison, evidence Evidence) comparison
 		// Without evidence its E is 1 and has its weight: were it left out, the other's would count double
 		// until then, and the promise of Alpha with it.
 		logs, weights = append(logs, m.logE), append(weights, m.weight.Weight)
+		c.total += m.weight.Weight
 	}
 	if len(c.metrics) == 0 {
 		c.safe = false
@@ -82,8 +85,8 @@ func compare(release Release, settings Comparison, evidence Evidence) comparison
 	return c
 }
 
-// weight is that of all metrics that have evidence.
-func (c comparison) weight() float64 {
+// weighed is the weight of all metrics that have evidence.
+func (c comparison) weighed() float64 {
 	total := 0.0
 	for _, m := range c.metrics {
 		total += m.weight.Weight
@@ -208,15 +211,26 @@ func (m *metric) test(c comparison, starts []int) {
 	m.logE = mean(m.logs)
 }
 
-// mean is the logarithm of the mean of some E, given their logarithms.
+// betweenEnds is the weight of the boundaries between the lowest and the highest, together. A canary that is
+// slower throughout shows best at the lowest, and stalls, timeouts and errors show best at the highest; those
+// between are for what is neither.
+const betweenEnds = .1
+
+// mean is the logarithm of the weighted mean of some E, given their logarithms: one for each boundary, rising,
+// or for each way to read errors, of which there are no more than two.
 func mean(logs []float64) float64 {
-	if len(logs) == 1 {
+	n := len(logs)
+	if n == 1 {
 		return logs[0]
 	}
 	var room [8]float64
 	weights := room[:0]
-	for range logs {
-		weights = append(weights, 1)
+	for i := range logs {
+		if n > 2 && 0 < i && i < n-1 {
+			weights = append(weights, betweenEnds/float64(n-2))
+			continue
+		}
+		weights = append(weights, (1-betweenEnds)/2)
 	}
 	return stats.MeanLogE(logs, weights)
 }

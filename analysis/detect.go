@@ -77,7 +77,7 @@ func harms(base float64) []harm {
 
 // wait is how long the test of errors is expected to take alone, beginning with the present step.
 func (a *assessment) wait(traffic stats.Traffic) time.Duration {
-	part := a.compared.metrics[0].weight.Weight / a.compared.weight()
+	part := a.compared.metrics[0].weight.Weight / a.compared.total
 	if starts := len(startsOf(a.Release, a.evidence)); starts > 0 {
 		part /= 2 // the part of E that counts from the first step on
 	}

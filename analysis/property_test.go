@@ -210,7 +210,7 @@ func TestScore(t *testing.T) {
 	}
 	equal := score(func(*world) {})
 	if equal == nil || *equal != 100 {
-		t.Errorf("an equal canary has the score %v, want 100", equal)
+		t.Errorf("an equal canary has the score %v, want 100", *equal)
 	}
 	// Errors 2.2 against 0.8 %, and latency equal: E is about e^3.5, short of 1/.01.
 	errors := func(w *world) {
@@ -220,9 +220,9 @@ func TestScore(t *testing.T) {
 	w := fine(now)
 	errors(w)
 	metrics := w.assess(now).Metrics
-	want := (100*(1-metrics[0].LogE/math.Log(100)) + 100*(1-max(metrics[1].LogE, 0)/math.Log(100))) / 2
+	want := (100*(1-metrics[0].LogE/math.Log(100)) + 2*100*(1-max(metrics[1].LogE, 0)/math.Log(100))) / 3
 	if half == nil || !(*half > 50 && *half < 90) || math.Abs(*half-want) > 1e-9 {
-		t.Errorf("somewhat more errors: score %v, want %v", half, want)
+		t.Errorf("somewhat more errors: score %v, want %v", *half, want)
 	}
 	// With so little weight, errors that are significant by themselves do not fail the canary.
 	light := func(critical bool) *float64 {
@@ -249,7 +249,7 @@ func TestScore(t *testing.T) {
 func TestMetricVerdict(t *testing.T) {
 	now := since.Add(30 * time.Second)
 	w := fine(now)
-	w.compare.Latency.Weight = 1.5
+	w.compare.Latency.Weight = 3
 	w.pair = analysis.Pair{Canary: answered(3000, 63, 150, 30), Control: answered(27000, 243, 1350, 270)}
 	got := w.assess(now)
 	if len(got.Metrics) != 2 || got.Metrics[0].Name != analysis.SuccessRate || got.Metrics[1].Name != analysis.Latency {

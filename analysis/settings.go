@@ -60,10 +60,10 @@ type MetricWeight struct {
 // DefaultComparison is what is demanded where nothing is said.
 func DefaultComparison() Comparison {
 	return Comparison{
-		Alpha: .01, Tolerated: 1.1, Slack: .0005,
+		Alpha: .01, Tolerated: 1.05, Slack: .0001,
 		Ceiling: 2, SafeSlack: .005, Beta: .05,
 		GuardAlpha: .001,
 		Dispersion: 1,
-		Success:    MetricWeight{Weight: .5}, Latency: MetricWeight{Weight: .5},
+		Success:    MetricWeight{Weight: 1}, Latency: MetricWeight{Weight: 2},
 	}
 }

@@ -109,7 +109,7 @@ func settingsOf(rollout *v1alpha1.Rollout) (analysis.Settings, error) {
 	}
 	// Safe is never stricter than what is tolerated.
 	compare.Ceiling, compare.SafeSlack = max(compare.Ceiling, compare.Tolerated), max(compare.SafeSlack, compare.Slack)
-	compare.Success, compare.Latency = weightOf(spec.Compare.Success), weightOf(spec.Compare.Latency)
+	compare.Success, compare.Latency = weightOf(spec.Compare.Success, compare.Success), weightOf(spec.Compare.Latency, compare.Latency)
 	if status.Canary != nil && status.Stable != nil {
 		compare.CanaryPods, compare.ControlPods = int(status.Canary.Ready), int(status.Stable.Ready)
 	}
@@ -120,12 +120,13 @@ func settingsOf(rollout *v1alpha1.Rollout) (analysis.Settings, error) {
 	return settings, nil
 }
 
-func weightOf(w v1alpha1.MetricWeight) analysis.MetricWeight {
-	weight := int32(1)
+// weightOf is a metric's weight, where none is given that of the default.
+func weightOf(w v1alpha1.MetricWeight, usual analysis.MetricWeight) analysis.MetricWeight {
+	usual.Critical = w.Critical
 	if w.Weight != nil {
-		weight = *w.Weight
+		usual.Weight = float64(*w.Weight)
 	}
-	return analysis.MetricWeight{Weight: float64(weight), Critical: w.Critical}
+	return usual
 }
 
 // number reads a number of spec.analysis; an empty text leaves what is there.

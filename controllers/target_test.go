@@ -45,7 +45,7 @@ func judged() *v1alpha1.Rollout {
 
 func TestTargetOf(t *testing.T) {
 	compare := analysis.DefaultComparison()
-	compare.Success.Weight, compare.Latency.Weight = 1, 1
+	compare.Success.Weight, compare.Latency.Weight = 1, 2
 	compare.CanaryPods, compare.ControlPods = 2, 4
 	usual := func() target {
 		c := compare
@@ -66,10 +66,10 @@ func TestTargetOf(t *testing.T) {
 	}{
 		"as the API fills it in": {func(r *v1alpha1.Rollout) {
 			r.Spec.Analysis = v1alpha1.AnalysisSpec{Duration: &minute, MinRequests: ptr.To[int32](50), Compare: v1alpha1.CompareSpec{
-				Enabled: ptr.To(true), Alpha: "0.01", Tolerance: "1.1", Slack: "0.0005", OverDispersion: "1",
-				Success: v1alpha1.MetricWeight{Weight: ptr.To[int32](1)}, Latency: v1alpha1.MetricWeight{Weight: ptr.To[int32](1)},
+				Enabled: ptr.To(true), Alpha: "0.01", Tolerance: "1.05", Slack: "0.0001", OverDispersion: "1",
+				Success: v1alpha1.MetricWeight{Weight: ptr.To[int32](1)}, Latency: v1alpha1.MetricWeight{Critical: true},
 			}}
-		}, func(t *target) { t.settings.MinRequests = 50 }},
+		}, func(t *target) { t.settings.MinRequests, t.settings.Compare.Latency.Critical = 50, true }},
 		"nothing said": {nil, nil},
 		"beside a baseline": {func(r *v1alpha1.Rollout) {
 			r.Status.Baseline = &v1alpha1.Revision{Hash: "a-baseline", Ready: 1}

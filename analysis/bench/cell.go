@@ -45,9 +45,11 @@ type Plan struct {
 	Weights []uint32
 	// Step is how long each weight lasts at least.
 	Step time.Duration
-	// WarmUp begins with every step, since pods are added, or with the first one only.
-	WarmUp    time.Duration
-	FirstOnly bool
+	// WarmUp begins with every step that adds canary pods.
+	WarmUp time.Duration
+	// AllPods says that all canary pods are there from the first step on. Else they are as many as are a
+	// step's weight of StablePods, rounded up, as the operator has it.
+	AllPods bool
 	// MinRequests is how many requests the canary must have answered for our judge to pass a step.
 	MinRequests int
 }
@@ -71,9 +73,23 @@ type Scraped struct {
 // Conditions are factors on the rate of requests and on the share of failures of each revision.
 type Conditions struct{ Traffic, Canary, Stable float64 }
 
-// Climate is the conditions at a time of the release, in seconds, of which so many since the last weight
-// was decided.
-type Climate func(now, inStep float64) Conditions
+// Climate is the conditions at a time of the release, in seconds, when the youngest canary pods have had
+// traffic for so many.
+type Climate func(now, age float64) Conditions
+
+// adds says whether a step adds canary pods.
+func (p Plan) adds(step int) bool {
+	pods := func(step int) uint32 { return (p.Weights[step]*StablePods + 99) / 100 }
+	return step == 0 || !p.AllPods && pods(step) > pods(step-1)
+}
+
+// youngest is when the youngest canary pods of a step got traffic, by when each step's weight was decided.
+func (p Plan) youngest(step int, decided []float64) float64 {
+	for !p.adds(step) {
+		step--
+	}
+	return decided[step]
+}
 
 // IsNull says that a rollback in this cell is a false one.
 func (c Cell) IsNull() bool { return c.Null == "" }
@@ -85,7 +101,7 @@ var (
 		Weights: []uint32{5, 10, 20, 30, 50}, Step: 5 * time.Minute, WarmUp: time.Minute, MinRequests: 50,
 	}
 	slowSteps = Plan{
-		Weights: []uint32{10, 20, 30, 40, 50}, Step: 10 * time.Minute, WarmUp: time.Minute, FirstOnly: true, MinRequests: 50,
+		Weights: []uint32{10, 20, 30, 40, 50}, Step: 10 * time.Minute, WarmUp: time.Minute, AllPods: true, MinRequests: 50,
 	}
 	plainly = Scraped{Every: 5 * time.Second, Sources: 1}
 )
@@ -174,7 +190,7 @@ func nulls() []Cell {
 		change(&c)
 		cells = append(cells, c)
 	}
-	with("edge", "the canary just as bad as is tolerated: 0.9 -> 1.04 %", func(c *Cell) {
+	with("edge", "the canary just as bad as is tolerated: 0.9 -> 0.96 %", func(c *Cell) {
 		_, truth := tell(*c)
 		c.Ratio = truth.tolerated
 	})

@@ -53,8 +53,8 @@ func burstyPod(random *rand.Rand) Climate {
 
 // coldStart is a canary whose fresh pods fail more.
 func coldStart(*rand.Rand) Climate {
-	return func(_, inStep float64) Conditions {
-		if inStep < 45 {
+	return func(_, age float64) Conditions {
+		if age < 45 {
 			return Conditions{Traffic: 1, Canary: 10, Stable: 1}
 		}
 		return still

@@ -107,7 +107,7 @@ func (o *ours) Look(moment Moment) Decision {
 func (p Plan) warmUps(moment Moment) []analysis.Window {
 	var windows []analysis.Window
 	for step, decided := range moment.Decided {
-		if p.WarmUp > 0 && (step == 0 || !p.FirstOnly) {
+		if p.WarmUp > 0 && p.adds(step) {
 			windows = append(windows, analysis.Window{From: at(decided), Until: at(decided).Add(p.WarmUp)})
 		}
 	}

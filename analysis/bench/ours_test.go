@@ -15,9 +15,10 @@ func TestOursIsToldOfTheRelease(t *testing.T) {
 		plan Plan
 		want []analysis.Window
 	}{
-		"every step": {fiveSteps, []analysis.Window{{From: at(0), Until: at(60)}, {From: at(300), Until: at(360)}}},
-		"once":       {slowSteps, []analysis.Window{{From: at(0), Until: at(60)}}},
-		"never":      {Plan{Weights: []uint32{5, 10}, Step: time.Minute}, nil},
+		"pods are added":    {Plan{Weights: []uint32{5, 20}, Step: 5 * time.Minute, WarmUp: time.Minute}, []analysis.Window{{From: at(0), Until: at(60)}, {From: at(300), Until: at(360)}}},
+		"one pod is enough": {fiveSteps, []analysis.Window{{From: at(0), Until: at(60)}}},
+		"once":              {slowSteps, []analysis.Window{{From: at(0), Until: at(60)}}},
+		"never":             {Plan{Weights: []uint32{5, 10}, Step: time.Minute}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cell := same(50, .009)

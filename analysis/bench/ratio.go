@@ -155,7 +155,7 @@ func (c Cell) D() (d, beyond float64) {
 func (c Cell) tested(step int) float64 {
 	length := seconds(c.Plan.Step)
 	from, to := float64(step)*length, float64(step+1)*length
-	if step == 0 || !c.Plan.FirstOnly {
+	if c.Plan.adds(step) {
 		from += seconds(c.Plan.WarmUp + c.Scraped.Every)
 	}
 	return max(to-max(from, seconds(c.Onset)), 0)

@@ -6,26 +6,30 @@ import (
 )
 
 // D by its definition, for a cell that can be worked out by hand: 50 rps, 0.9 %, r = 2, five steps with 235 s
-// each that are tested. KL(q || pi) in nats was computed with bc -l at the weights, q = 2 pi / (1 + pi).
+// each that are tested, but for the second, which adds no pods and is tested whole. KL(q || pi) in nats was computed with bc -l at the weights, q = 2 pi / (1 + pi).
 func TestInformation(t *testing.T) {
 	d, beyond := worse(50, .009, 2).D()
 	want := 0.
 	for weight, divergence := range map[float64]float64{
 		.05: .017223853, .10: .030716580, .20: .048727503, .30: .057549819, .50: .056633012,
 	} {
-		want += 50 * 235 * .009 * (1 + weight) * divergence
+		tested := 235.
+		if weight == .10 {
+			tested = 300
+		}
+		want += 50 * tested * .009 * (1 + weight) * divergence
 	}
 	if math.Abs(d-want) > 1e-6*want {
 		t.Errorf("D = %v, want %v", d, want)
 	}
-	if !(beyond > .5*d && beyond < .75*d) {
+	if !(beyond > .75*d && beyond < .9*d) {
 		t.Errorf("beyond what is tolerated %v of %v", beyond, d)
 	}
 	if d, beyond := quiet10().D(); d != beyond || d < 20 {
 		t.Errorf("without tolerance D is %v, beyond it %v", d, beyond)
 	}
-	// 0.1 % -> 0.125 % is tolerated: 1.1 times and .05 % on top.
-	if d, beyond := worse(50, .001, 1.25).D(); !(d > 0) || beyond != 0 {
+	// 0.1 % -> 0.11 % is tolerated: 1.05 times and .01 % on top.
+	if d, beyond := worse(50, .001, 1.1).D(); !(d > 0) || beyond != 0 {
 		t.Errorf("D = %v, beyond what is tolerated %v", d, beyond)
 	}
 }
@@ -80,7 +84,7 @@ func (p patient) Look(moment Moment) Decision {
 // The ratio test is wrong in at most alpha of the releases at the edge of what is tolerated (Ville).
 func TestRatioIsRight(t *testing.T) {
 	cell := same(200, .009)
-	cell.Ratio = 1.1 + .0005/.009 // just tolerated; the test looks for twice that
+	cell.Ratio = 1.05 + .0001/.009 // just tolerated; the test looks for twice that
 	cell.Name = "edge"
 	wrong := 0
 	const traces = 500

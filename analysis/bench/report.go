@@ -184,10 +184,10 @@ func (r Report) OK() bool {
 
 // notes say what was simulated.
 var notes = []string{
-	"Plan, the same for all judges: 5, 10, 20, 30 and 50 % for 5 minutes each, of which the first is warm-up for our judge, a scrape every 5 s " +
+	"Plan, the same for all judges: 5, 10, 20, 30 and 50 % for 5 minutes each, of which the first is warm-up for our judge where canary pods are added (at all but 10 %, with nine pods), a scrape every 5 s " +
 		"(15 s where sources misbehave), a look after each. The quiet cells: 10 to 50 % for 10 minutes each, warm-up once. " +
 		"A step that is not passed is held up to three times its length; then the release is inconclusive.",
-	"Our judge: alpha 5 %, else its defaults (r0 = 1.1, delta = 0.0005; 1 and 0 in the quiet cells and everything-r0), success rate and latency in every cell, " +
+	"Our judge: alpha 5 %, else its defaults (r0 = 1.05, delta = 0.0001; 1 and 0 in the quiet cells and everything-r0), success rate and latency in every cell, " +
 		"slow at 150, 250, 400 and 750 ms. In resets, missing, offsets, late-proxies and everything its evidence comes from the real Sampler, decoder and ledger, " +
 		"else from the same rules without them; a test compares the two.",
 	"D = sum of e KL(q || pi) over what is tested: what can be told from no difference at all. Beyond: the same from what our judge tolerates, " +

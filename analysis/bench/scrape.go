@@ -87,7 +87,7 @@ func (s *sources) run(one *source, at float64, decided []float64) {
 		}
 		if length := end - one.until; length > 0 {
 			middle := one.until + length/2
-			s.traffic.draw(&one.counters[one.weight], middle, length, middle-decided[one.weight],
+			s.traffic.draw(&one.counters[one.weight], middle, length, middle-s.plan.youngest(one.weight, decided),
 				1/float64(len(s.all)), s.plan.Weights[one.weight])
 		}
 		one.until = end

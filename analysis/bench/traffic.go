@@ -95,11 +95,11 @@ func (t *traffic) share(revision int, now Conditions, begun bool) float64 {
 }
 
 // draw adds the requests of an interval to a source's counters: over length seconds about the middle, at a
-// source with a part of all requests, at a weight in percent.
-func (t *traffic) draw(into *Pair, middle, length, inStep, part float64, weight uint32) {
+// source with a part of all requests, at a weight in percent, when the youngest canary pods are so old.
+func (t *traffic) draw(into *Pair, middle, length, age, part float64, weight uint32) {
 	conditions := still
 	if t.climate != nil {
-		conditions = t.climate(middle, inStep)
+		conditions = t.climate(middle, age)
 	}
 	begun := middle >= seconds(t.cell.Onset)
 	requests := t.cell.Rate * conditions.Traffic * length * part

@@ -77,7 +77,7 @@ func TestAdmission(t *testing.T) {
 		"alpha that is no number":      {spec: accepted + "analysis: {compare: {alpha: \"1 %\"}}", refused: "spec.analysis.compare.alpha"},
 		"tolerance below one":          {spec: accepted + "analysis: {compare: {tolerance: \"0.9\"}}", refused: "spec.analysis.compare.tolerance: a ratio such as 1.1, between 1 and 10"},
 		"tolerance above ten":          {spec: accepted + "analysis: {compare: {tolerance: \"10.1\"}}", refused: "spec.analysis.compare.tolerance"},
-		"slack above a tenth":          {spec: accepted + "analysis: {compare: {slack: \"0.2\"}}", refused: "spec.analysis.compare.slack: a share such as 0.0005, between 0 and 0.1"},
+		"slack above a tenth":          {spec: accepted + "analysis: {compare: {slack: \"0.2\"}}", refused: "spec.analysis.compare.slack: a share such as 0.0001, between 0 and 0.1"},
 		"slack in percent":             {spec: accepted + "analysis: {compare: {slack: \"1\"}}", refused: "spec.analysis.compare.slack"},
 		"no slack":                     {spec: accepted + "analysis: {compare: {slack: \"0\"}}"},
 		"negative warm-up":             {spec: accepted + "analysis: {compare: {warmUp: -1s}}", refused: "spec.analysis.compare.warmUp: a duration such as 60s, at most 1h, not negative"},
@@ -148,8 +148,8 @@ func TestAdmission(t *testing.T) {
 			*spec.Analysis.MinRequests != 50 || spec.Analysis.Interval.Duration.String() != "1s" || spec.Deadlines.Release.Duration.String() != "24h0m0s" {
 			t.Errorf("defaults are not as documented: %+v", spec)
 		}
-		if c := spec.Analysis.Compare; !*c.Enabled || c.Against != v1alpha1.RevisionStable || c.Alpha != "0.01" || c.Tolerance != "1.1" || c.Slack != "0.0005" || c.WarmUp.Duration.String() != "1m0s" ||
-			c.OverDispersion != "1" || *c.Success.Weight != 1 || *c.Latency.Weight != 1 || c.LatencyBoundaries != nil {
+		if c := spec.Analysis.Compare; !*c.Enabled || c.Against != v1alpha1.RevisionStable || c.Alpha != "0.01" || c.Tolerance != "1.05" || c.Slack != "0.0001" || c.WarmUp.Duration.String() != "1m0s" ||
+			c.OverDispersion != "1" || c.Success.Weight != nil || c.Latency.Weight != nil || c.LatencyBoundaries != nil {
 			t.Errorf("defaults of the comparison are not as documented: %+v", c)
 		}
 		got.Spec.WorkloadRef.Name = "other"

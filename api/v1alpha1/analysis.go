@@ -113,16 +113,16 @@ type CompareSpec struct {
 	// +optional
 	Alpha string `json:"alpha,omitempty"`
 	// Tolerance is how many times as many errors, or slow answers, as stable the canary may have.
-	// +kubebuilder:default="1.1"
+	// +kubebuilder:default="1.05"
 	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,2}(\\\\.[0-9]{1,4})?$') && double(self) >= 1.0 && double(self) <= 10.0",message="spec.analysis.compare.tolerance: a ratio such as 1.1, between 1 and 10"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,2}(\\\\.[0-9]{1,4})?$') && double(self) >= 1.0 && double(self) <= 10.0",message="spec.analysis.compare.tolerance: a ratio such as 1.05, between 1 and 10"
 	// +optional
 	Tolerance string `json:"tolerance,omitempty"`
-	// Slack is the share of the canary's requests that may be bad beyond the tolerance, such as "0.0005"
-	// for 5 of 10,000: where stable has almost no errors, a ratio alone would be too strict.
-	// +kubebuilder:default="0.0005"
+	// Slack is the share of the canary's requests that may be bad beyond the tolerance, such as "0.0001"
+	// for 1 of 10,000: where stable has almost no errors, a ratio alone would be too strict.
+	// +kubebuilder:default="0.0001"
 	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:XValidation:rule="self.matches('^0(\\\\.[0-9]{1,6})?$') && double(self) <= 0.1",message="spec.analysis.compare.slack: a share such as 0.0005, between 0 and 0.1"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^0(\\\\.[0-9]{1,6})?$') && double(self) <= 0.1",message="spec.analysis.compare.slack: a share such as 0.0001, between 0 and 0.1"
 	// +optional
 	Slack string `json:"slack,omitempty"`
 	// WarmUp is how long new canary pods have traffic before it counts: at the first weight, and whenever
@@ -157,8 +157,8 @@ type CompareSpec struct {
 
 // MetricWeight is how one metric counts among several.
 type MetricWeight struct {
-	// Weight relative to the other metrics; 0 leaves the metric out.
-	// +kubebuilder:default=1
+	// Weight relative to the other metrics; 0 leaves the metric out. Absent: 1 for success, 2 for latency,
+	// which sees errors too.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	// +optional

@@ -103,8 +103,8 @@ func (j *judgeFlags) refuse() error {
 		write       string
 	}{
 		{"alpha", j.alpha, .0001, .2, "a chance between 0.0001 and 0.2, such as 0.01"},
-		{"tolerance", j.tolerance, 1, 10, "a ratio between 1 and 10, such as 1.1"},
-		{"slack", j.slack, 0, .1, "a share between 0 and 0.1, such as 0.0005"},
+		{"tolerance", j.tolerance, 1, 10, "a ratio between 1 and 10, such as 1.05"},
+		{"slack", j.slack, 0, .1, "a share between 0 and 0.1, such as 0.0001"},
 		{"over-dispersion", j.disperse, 1, 100, "a number between 1 and 100"},
 		{"success-rate", j.successRate, 0, 100, "a percentage such as 99.5, or leave it out"},
 		{"min-requests", float64(j.minRequests), 1, 1e9, "a number of requests from 1 on"},
@@ -218,7 +218,7 @@ func (j *judgeFlags) take(rollout *v1alpha1.Rollout, flags *pflag.FlagSet, o *re
 		}
 	}
 	c := analysis.DefaultComparison()
-	c.Success, c.Latency = metricWeight(spec.Compare.Success), metricWeight(spec.Compare.Latency)
+	c.Success, c.Latency = metricWeight(spec.Compare.Success, c.Success), metricWeight(spec.Compare.Latency, c.Latency)
 	o.Settings.Compare = &c
 	j.steps(rollout, o)
 	return nil
@@ -243,10 +243,10 @@ func (j *judgeFlags) steps(rollout *v1alpha1.Rollout, o *replay.Options) {
 	o.Planned, o.Durations[100] = append(o.Planned, 100), max(o.Durations[100], bake)
 }
 
-func metricWeight(w v1alpha1.MetricWeight) analysis.MetricWeight {
-	weight := int32(1)
+func metricWeight(w v1alpha1.MetricWeight, usual analysis.MetricWeight) analysis.MetricWeight {
+	usual.Critical = w.Critical
 	if w.Weight != nil {
-		weight = *w.Weight
+		usual.Weight = float64(*w.Weight)
 	}
-	return analysis.MetricWeight{Weight: float64(weight), Critical: w.Critical}
+	return usual
 }
