@@ -59,8 +59,6 @@ build/crds: $(BIN)/controller-gen $(wildcard api/v1alpha1/*.go)
 # tests of traffic capture lay out networks with ip.
 .PHONY: test-packages
 test-packages:
-	@missing=; { command -v gcc && test -e /usr/include/stdio.h; } >/dev/null || missing='gcc libc6-dev'; \
+	@missing=; { command -v gcc && test -e /usr/include/stdio.h; } >/dev/null || missing=' gcc libc6-dev'; \
 	command -v ip >/dev/null || test "$$(uname)" != Linux || missing="$$missing iproute2"; \
-	test -n "$$missing" || exit 0; \
-	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
-	$$sudo apt-get update && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing
+	$(apt-install)

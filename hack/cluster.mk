@@ -81,12 +81,17 @@ build/assets: $(BIN)/kube
 CLUSTER_PACKAGES := containerd:/usr/bin/containerd runc:/usr/sbin/runc nftables:/usr/sbin/nft \
   containernetworking-plugins:/usr/lib/cni/ptp util-linux:/usr/bin/nsenter iproute2:/sbin/ip
 
+# Installs the Debian packages that the shell variable missing names, if any.
+define apt-install
+test -n "$$missing" || exit 0; \
+command -v apt-get >/dev/null || { echo "install$$missing: they are needed and there is no apt-get here" >&2; exit 1; }; \
+sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+install="$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing"; \
+$$install || { $$sudo apt-get update && $$install; }
+endef
+
 .PHONY: packages
 packages: ## Install the Debian packages that the cluster needs, if any is missing
 	@missing=; for entry in $(CLUSTER_PACKAGES); do \
 	  test -e "$${entry#*:}" || missing="$$missing $${entry%%:*}"; done; \
-	test -n "$$missing" || exit 0; \
-	command -v apt-get >/dev/null || { echo "install$$missing: the cluster needs them and there is no apt-get here" >&2; exit 1; }; \
-	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
-	install="$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing"; \
-	$$install || { $$sudo apt-get update && $$install; }
+	$(apt-install)

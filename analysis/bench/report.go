@@ -172,16 +172,6 @@ func NewReport(cells []Cell, results []Result, traces int, speed Speed) Report {
 	return report
 }
 
-// OK says whether all bars are met.
-func (r Report) OK() bool {
-	for _, bar := range r.Bars {
-		if !bar.OK {
-			return false
-		}
-	}
-	return true
-}
-
 // notes say what was simulated.
 var notes = []string{
 	"Plan, the same for all judges: 5, 10, 20, 30 and 50 % for 5 minutes each, of which the first is warm-up for our judge where canary pods are added (at all but 10 %, with nine pods), a scrape every 5 s " +

@@ -216,7 +216,8 @@ func (l *ledger) step(s *source, at int64, found []fresh, cold weights) {
 	}
 	for _, lane := range s.lanes {
 		lane.counts = counts && !lane.restarted
-		lane.tested = tested && lane.counts && !(0 < lane.asked && lane.asked < s.last && l.windows.touch(lane.asked, s.last))
+		rested := 0 < lane.asked && lane.asked < s.last
+		lane.tested = tested && lane.counts && (!rested || !l.windows.touch(lane.asked, s.last))
 	}
 	for _, c := range s.counters {
 		more := c.found - c.value
