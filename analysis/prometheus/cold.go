@@ -2,6 +2,7 @@ package prometheus
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,6 +26,8 @@ func (w weights) has(percent uint32) bool {
 }
 
 func (w *weights) add(percent uint32) { w[percent/64] |= 1 << (percent % 64) }
+
+func (w *weights) remove(percent uint32) { w[percent/64] &^= 1 << (percent % 64) }
 
 // and are the weights that are in both.
 func (w weights) and(other weights) weights { return weights{w[0] & other[0], w[1] & other[1]} }
@@ -61,10 +64,12 @@ func (l *ledger) cold(present uint32, now time.Time) weights {
 	if len(resting) == 0 {
 		return cold
 	}
-	// A turn is so long that each source is scraped in it.
-	turn := (interval + time.Second).Milliseconds()
-	warm := resting[int(now.UnixMilli()/turn)%len(resting)]
-	cold[warm/64] &^= 1 << (warm % 64)
+	if now.After(l.turnEnds) || !cold.has(l.itsTurn) {
+		next := slices.IndexFunc(resting, func(weight uint32) bool { return weight > l.itsTurn })
+		// A turn is so long that each source is scraped in it, and takes one look at least.
+		l.itsTurn, l.turnEnds = resting[max(next, 0)], now.Add(interval+time.Second)
+	}
+	cold.remove(l.itsTurn)
 	return cold
 }
 

@@ -162,3 +162,32 @@ func TestWeightsMatcher(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// Each weight has its turn, however far apart the looks are.
+func TestTurns(t *testing.T) {
+	for _, apart := range []time.Duration{100 * time.Millisecond, time.Second, 2 * time.Second, 6 * time.Second, time.Minute} {
+		l := newLedger(release, quarter, time.Second)
+		for weight := uint32(2); weight <= 8; weight += 2 {
+			l.stratumOf(weight)
+		}
+		l.newest = since.Add(time.Hour).UnixMilli()
+		turns, now := map[uint32]int{}, since.Add(time.Hour)
+		for range 400 {
+			cold := l.cold(8, now)
+			for _, weight := range []uint32{2, 4, 6} {
+				if !cold.has(weight) {
+					turns[weight]++
+				}
+			}
+			if cold.has(8) {
+				t.Fatal("the present weight is cold")
+			}
+			now = now.Add(apart)
+		}
+		for _, weight := range []uint32{2, 4, 6} {
+			if turns[weight] < 100 {
+				t.Errorf("every %v: %d %% was asked for %d times of 400: %v", apart, weight, turns[weight], turns)
+			}
+		}
+	}
+}

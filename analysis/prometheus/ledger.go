@@ -45,6 +45,10 @@ type ledger struct {
 	dropped int
 	natives bool // histograms were seen
 
+	// itsTurn is the cold weight that is asked for until turnEnds.
+	itsTurn  uint32
+	turnEnds time.Time
+
 	// While an answer is added.
 	turn    int
 	touched []*source

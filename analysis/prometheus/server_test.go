@@ -1,17 +1,11 @@
 package prometheus_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,6 +18,7 @@ import (
 
 	"github.com/sluice-mesh/sluice/analysis"
 	"github.com/sluice-mesh/sluice/analysis/prometheus"
+	"github.com/sluice-mesh/sluice/internal/promserver"
 	"github.com/sluice-mesh/sluice/mesh/proxy/telemetry"
 )
 
@@ -31,22 +26,6 @@ import (
 
 // prometheusID is the process of the Prometheus that was started last.
 var prometheusID atomic.Int64
-
-// binary finds the Prometheus that `make build/bin/prometheus` builds.
-func binary(t *testing.T) string {
-	t.Helper()
-	path, named := os.LookupEnv("SLUICE_PROMETHEUS")
-	if !named {
-		path = filepath.Join("..", "..", "build", "bin", "prometheus")
-	}
-	if _, err := os.Stat(path); err != nil {
-		if named && os.Getenv("CI") != "" {
-			t.Fatalf("no Prometheus: %v", err)
-		}
-		t.Skipf("no Prometheus to test against (make build/bin/prometheus, or set SLUICE_PROMETHEUS): %v", err)
-	}
-	return path
-}
 
 // proxy is a source of requests: a recorder as the proxies have it, served to be scraped.
 type proxy struct {
@@ -102,52 +81,14 @@ func start(t *testing.T, interval time.Duration, proxies ...*proxy) (address str
 // startWith is start with other global settings.
 func startWith(t *testing.T, interval time.Duration, global string, proxies ...*proxy) (address string) {
 	t.Helper()
-	path, dir := binary(t), t.TempDir()
 	config := fmt.Sprintf("global: {scrape_interval: %s, scrape_timeout: %s, scrape_native_histograms: true, %s}\nscrape_configs:\n- job_name: pods\n  honor_labels: true\n  static_configs:\n",
 		interval, interval, global)
 	for _, p := range proxies {
 		config += fmt.Sprintf("  - {targets: [%q], labels: {pod: %q, namespace: elsewhere}}\n", strings.TrimPrefix(p.server.URL, "http://"), p.pod)
 	}
-	file := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	command := exec.Command(path, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), //nolint:gosec // built by us
-		"--web.listen-address=127.0.0.1:0", "--log.level=info")
-	reader, writer := io.Pipe()
-	command.Stdout, command.Stderr = writer, writer
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	prometheusID.Store(int64(command.Process.Pid))
-	listens, read := make(chan string, 1), make(chan struct{})
-	var log strings.Builder
-	go func() {
-		defer close(read)
-		pattern := regexp.MustCompile(`msg="Listening on".* address=(\S+)`)
-		for lines := bufio.NewScanner(reader); lines.Scan(); {
-			fmt.Fprintln(&log, lines.Text())
-			if found := pattern.FindStringSubmatch(lines.Text()); found != nil {
-				listens <- found[1]
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-		_ = writer.Close()
-		<-read
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
-	select {
-	case at := <-listens:
-		return "http://" + at
-	case <-time.After(30 * time.Second):
-		t.Fatal("Prometheus does not listen")
-		return ""
-	}
+	server := promserver.Start(t, config)
+	prometheusID.Store(int64(server.PID))
+	return server.Address
 }
 
 // connect makes a Sampler whose connections end with the test.

@@ -1,16 +1,11 @@
 package replay
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +18,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/sluice-mesh/sluice/analysis/prometheus"
+	"github.com/sluice-mesh/sluice/internal/promserver"
 )
 
 // exposition is a matrix as a target may expose it: with the time of each sample. A Prometheus that scrapes
@@ -46,16 +42,6 @@ func exposition(matrix model.Matrix) string {
 // backfilled runs a real Prometheus that has the samples.
 func backfilled(t *testing.T, matrix model.Matrix) *prometheus.Sampler {
 	t.Helper()
-	binary, named := os.LookupEnv("SLUICE_PROMETHEUS")
-	if !named {
-		binary = filepath.Join("..", "..", "build", "bin", "prometheus")
-	}
-	if _, err := os.Stat(binary); err != nil {
-		if named && os.Getenv("CI") != "" {
-			t.Fatalf("no Prometheus: %v", err)
-		}
-		t.Skipf("no Prometheus to test against (make build/bin/prometheus, or set SLUICE_PROMETHEUS): %v", err)
-	}
 	var scraped atomic.Int32
 	text := exposition(matrix)
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -65,46 +51,13 @@ func backfilled(t *testing.T, matrix model.Matrix) *prometheus.Sampler {
 		}
 	}))
 	t.Cleanup(target.Close)
-	dir := t.TempDir()
-	config := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: past\n  honor_labels: true\n  static_configs: [{targets: [%q]}]\n",
-		strings.TrimPrefix(target.URL, "http://"))
-	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	command := exec.Command(binary, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"), //nolint:gosec // built by us
-		"--web.listen-address=127.0.0.1:0", "--log.level=info")
-	problems, err := command.StderrPipe()
+	server := promserver.Start(t, fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: past\n  honor_labels: true\n  static_configs: [{targets: [%q]}]\n",
+		strings.TrimPrefix(target.URL, "http://")))
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	sampler, err := prometheus.New(prometheus.Options{Address: server.Address, RoundTripper: transport, Timeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	address, read := make(chan string, 1), make(chan struct{})
-	go func() {
-		defer close(read)
-		listens := regexp.MustCompile(`msg="Listening on".* address=(\S+)`)
-		for lines := bufio.NewScanner(problems); lines.Scan(); {
-			if found := listens.FindStringSubmatch(lines.Text()); found != nil {
-				address <- found[1]
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		<-read
-		_ = command.Wait()
-	})
-	var sampler *prometheus.Sampler
-	select {
-	case at := <-address:
-		transport := &http.Transport{}
-		t.Cleanup(transport.CloseIdleConnections)
-		if sampler, err = prometheus.New(prometheus.Options{Address: "http://" + at, RoundTripper: transport, Timeout: 20 * time.Second}); err != nil {
-			t.Fatal(err)
-		}
-	case <-time.After(30 * time.Second):
-		t.Fatal("Prometheus does not listen")
 	}
 	// The second scrape begins when the first one is stored.
 	for deadline := time.Now().Add(30 * time.Second); scraped.Load() < 2; <-time.After(50 * time.Millisecond) {

@@ -1,15 +1,12 @@
 package runs_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -255,52 +252,5 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"status": "success", "data": {"resultType": "matrix", "result": [{"metric": {}, "values": [%s]}]}}`, value)
 	default:
 		fmt.Fprintf(w, `{"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [%d, %q]}]}}`, time.Now().Unix(), value)
-	}
-}
-
-// startPrometheus runs a real Prometheus that scrapes nothing.
-func startPrometheus(t *testing.T) (address string) {
-	t.Helper()
-	path, named := os.LookupEnv("SLUICE_PROMETHEUS")
-	if !named {
-		path = filepath.Join("..", "..", "build", "bin", "prometheus")
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no Prometheus to test against (make build/bin/prometheus, or set SLUICE_PROMETHEUS): %v", err)
-	}
-	folder := t.TempDir()
-	file := filepath.Join(folder, "prometheus.yml")
-	if err := os.WriteFile(file, []byte("scrape_configs: []\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	command := exec.Command(path, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(folder, "data"), "--web.listen-address=127.0.0.1:0")
-	output, err := command.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	listens, read := make(chan string, 1), make(chan struct{})
-	go func() {
-		defer close(read)
-		pattern := regexp.MustCompile(`msg="Listening on".* address=(\S+)`)
-		for lines := bufio.NewScanner(output); lines.Scan(); {
-			if found := pattern.FindStringSubmatch(lines.Text()); found != nil {
-				listens <- found[1]
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		<-read
-		_ = command.Wait()
-	})
-	select {
-	case at := <-listens:
-		return "http://" + at
-	case <-time.After(30 * time.Second):
-		t.Fatal("Prometheus does not listen")
-		return ""
 	}
 }

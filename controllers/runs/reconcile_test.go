@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
 	"github.com/sluice-mesh/sluice/controllers/runs"
 	"github.com/sluice-mesh/sluice/internal/apiserver"
+	"github.com/sluice-mesh/sluice/internal/promserver"
 )
 
 func TestReconciler(t *testing.T) {
@@ -448,7 +449,7 @@ func testRetention(b *bench) {
 
 // testPrometheus asks a real one, for each kind of answer that it can give.
 func testPrometheus(b *bench) {
-	b.start(startPrometheus(b.T))
+	b.start(promserver.Start(b.T, "scrape_configs: []\n").Address)
 	for name, test := range map[string]struct {
 		query, condition string
 		want             v1alpha1.RunPhase
