@@ -75,7 +75,7 @@ func TestAdmission(t *testing.T) {
 		"alpha of zero":                {spec: accepted + "analysis: {compare: {alpha: \"0.0\"}}", refused: "spec.analysis.compare.alpha: a chance such as 0.01, between 0.0001 and 0.2"},
 		"alpha of one half":            {spec: accepted + "analysis: {compare: {alpha: \"0.5\"}}", refused: "spec.analysis.compare.alpha"},
 		"alpha that is no number":      {spec: accepted + "analysis: {compare: {alpha: \"1 %\"}}", refused: "spec.analysis.compare.alpha"},
-		"tolerance below one":          {spec: accepted + "analysis: {compare: {tolerance: \"0.9\"}}", refused: "spec.analysis.compare.tolerance: a ratio such as 1.1, between 1 and 10"},
+		"tolerance below one":          {spec: accepted + "analysis: {compare: {tolerance: \"0.9\"}}", refused: "spec.analysis.compare.tolerance: a ratio such as 1.05, between 1 and 10"},
 		"tolerance above ten":          {spec: accepted + "analysis: {compare: {tolerance: \"10.1\"}}", refused: "spec.analysis.compare.tolerance"},
 		"slack above a tenth":          {spec: accepted + "analysis: {compare: {slack: \"0.2\"}}", refused: "spec.analysis.compare.slack: a share such as 0.0001, between 0 and 0.1"},
 		"slack in percent":             {spec: accepted + "analysis: {compare: {slack: \"1\"}}", refused: "spec.analysis.compare.slack"},
