@@ -34,7 +34,7 @@ func Start(t *testing.T, config string) Server {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(path, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(folder, "data"), //nolint:gosec // built by us
+	command := exec.CommandContext(t.Context(), path, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(folder, "data"), //nolint:gosec // built by us
 		"--web.listen-address=127.0.0.1:0", "--log.level=info")
 	reader, writer := io.Pipe()
 	command.Stdout, command.Stderr = writer, writer
@@ -53,8 +53,7 @@ func Start(t *testing.T, config string) Server {
 		}
 	}()
 	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
+		_ = command.Wait() // the test's context has ended it
 		_ = writer.Close()
 		<-read
 		if t.Failed() {
