@@ -73,7 +73,7 @@ func directions(c *harness.Cluster) []string {
 		"  " + c.Bin("kube") + " kubectl --namespace " + namespace + " get rollouts,deployments,pods",
 		"  " + c.Bin("kube") + " kubectl --namespace " + namespace + " describe rollout " + released,
 		"Release something yourself (shop:v1 to v5 are the same program; its behaviour is its environment):",
-		"  " + c.Bin("kube") + " kubectl --namespace " + namespace + " set env deployment/" + released + " SHOP_VERSION=v5 SHOP_LATENCY=0s SHOP_ERROR_RATE=0",
+		"  " + c.Bin("kube") + " kubectl --namespace " + namespace + " set env deployment/" + released + " SHOP_VERSION=v5 SHOP_ERROR_RATE=0 SHOP_LATENCY=0s SHOP_LATENCY_JITTER=0s",
 		"Remove everything:",
 		"  make down NAME=" + c.Name(),
 	}
