@@ -57,6 +57,15 @@ type MetricWeight struct {
 	Critical bool
 }
 
+// With is the metric as somebody wants it. No weight leaves that as it is.
+func (m MetricWeight) With(weight *int32, critical bool) MetricWeight {
+	if weight != nil {
+		m.Weight = float64(*weight)
+	}
+	m.Critical = critical
+	return m
+}
+
 // DefaultComparison is what is demanded where nothing is said.
 func DefaultComparison() Comparison {
 	return Comparison{

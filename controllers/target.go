@@ -109,7 +109,8 @@ func settingsOf(rollout *v1alpha1.Rollout) (analysis.Settings, error) {
 	}
 	// Safe is never stricter than what is tolerated.
 	compare.Ceiling, compare.SafeSlack = max(compare.Ceiling, compare.Tolerated), max(compare.SafeSlack, compare.Slack)
-	compare.Success, compare.Latency = weightOf(spec.Compare.Success, compare.Success), weightOf(spec.Compare.Latency, compare.Latency)
+	success, latency := spec.Compare.Success, spec.Compare.Latency
+	compare.Success, compare.Latency = compare.Success.With(success.Weight, success.Critical), compare.Latency.With(latency.Weight, latency.Critical)
 	if status.Canary != nil && status.Stable != nil {
 		compare.CanaryPods, compare.ControlPods = int(status.Canary.Ready), int(status.Stable.Ready)
 	}
@@ -118,15 +119,6 @@ func settingsOf(rollout *v1alpha1.Rollout) (analysis.Settings, error) {
 	}
 	settings.Compare = &compare
 	return settings, nil
-}
-
-// weightOf is a metric's weight, where none is given that of the default.
-func weightOf(w v1alpha1.MetricWeight, usual analysis.MetricWeight) analysis.MetricWeight {
-	usual.Critical = w.Critical
-	if w.Weight != nil {
-		usual.Weight = float64(*w.Weight)
-	}
-	return usual
 }
 
 // number reads a number of spec.analysis; an empty text leaves what is there.

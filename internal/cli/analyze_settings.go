@@ -218,7 +218,8 @@ func (j *judgeFlags) take(rollout *v1alpha1.Rollout, flags *pflag.FlagSet, o *re
 		}
 	}
 	c := analysis.DefaultComparison()
-	c.Success, c.Latency = metricWeight(spec.Compare.Success, c.Success), metricWeight(spec.Compare.Latency, c.Latency)
+	success, latency := spec.Compare.Success, spec.Compare.Latency
+	c.Success, c.Latency = c.Success.With(success.Weight, success.Critical), c.Latency.With(latency.Weight, latency.Critical)
 	o.Settings.Compare = &c
 	j.steps(rollout, o)
 	return nil
@@ -241,12 +242,4 @@ func (j *judgeFlags) steps(rollout *v1alpha1.Rollout, o *replay.Options) {
 		bake = rollout.Spec.BakeTime.Duration
 	}
 	o.Planned, o.Durations[100] = append(o.Planned, 100), max(o.Durations[100], bake)
-}
-
-func metricWeight(w v1alpha1.MetricWeight, usual analysis.MetricWeight) analysis.MetricWeight {
-	usual.Critical = w.Critical
-	if w.Weight != nil {
-		usual.Weight = float64(*w.Weight)
-	}
-	return usual
 }
