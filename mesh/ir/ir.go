@@ -17,14 +17,22 @@ const (
 	HTTP Protocol = "http"
 	// TCP is anything else; connections are split one by one.
 	TCP Protocol = "tcp"
-	// GRPC is HTTP/2 with gRPC on it; requests are split one by one by clients that can (Envoy,
-	// proxyless gRPC). A proxy that cannot treats it as TCP.
+	// HTTP2 is HTTP/2, over cleartext where the client begins with its preface; requests are split one by one.
+	HTTP2 Protocol = "http2"
+	// GRPC is HTTP/2 with gRPC on it; requests are split one by one and judged by their gRPC status too.
 	GRPC Protocol = "grpc"
+	// TLS is passed through; connections are split one by one, and known by the name that the client asks for.
+	TLS Protocol = "tls"
+	// Undeclared is a port of which nobody said what it speaks: HTTP where the client's first bytes prove it,
+	// else TCP. A server that speaks first is not kept waiting.
+	Undeclared Protocol = "undeclared"
 )
 
-// Mesh is all that a proxy can know: the services, sorted by namespace and name.
+// Mesh is all that a proxy can know: the services, sorted by namespace and name, and what is the same for
+// all of them.
 type Mesh struct {
 	Services []Service
+	Settings Settings `json:",omitzero"`
 }
 
 // Service is one Kubernetes Service as the mesh sees it.
@@ -39,6 +47,10 @@ type Service struct {
 	// Split says how new requests are drawn over subsets. The zero Split draws over all endpoints of
 	// all subsets alike.
 	Split Split
+	// Routes of the ports that speak HTTP, in order of precedence.
+	Routes []Route `json:",omitempty"`
+	// Policy says how the service is called.
+	Policy Policy `json:",omitzero"`
 }
 
 // Port is one port of a Service.
@@ -64,6 +76,8 @@ type Endpoint struct {
 	Address netip.Addr
 	// Ports maps the Service's port name to the pod's port number.
 	Ports map[string]uint16
+	// Zone that the pod runs in; "" when unknown.
+	Zone string `json:",omitempty"`
 	// Draining endpoints finish what they have and get nothing new.
 	Draining bool
 }

@@ -184,6 +184,9 @@ func (s *Series) End(code int, d time.Duration) {
 	s.observer(code / 100).Observe(d.Seconds())
 }
 
+// EndGRPC is End for a request whose response has a gRPC status (0 to 16).
+func (s *Series) EndGRPC(code, _ int, d time.Duration) { s.End(code, d) }
+
 func (s *Series) counter(code int) prometheus.Counter {
 	if known := s.codes.Load(); known != nil {
 		for _, c := range *known {
