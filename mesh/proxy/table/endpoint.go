@@ -26,6 +26,34 @@ type Endpoint struct {
 	newPool func(netip.AddrPort) Pool
 	mu      sync.Mutex
 	pool    Pool
+
+	newPools [kinds]func(*Endpoint) Pool
+	pools    [kinds]atomic.Pointer[Pool]
+}
+
+// Kind of an engine's pool.
+type Kind int
+
+// The kinds.
+const (
+	HTTP1 Kind = iota
+	HTTP2
+	kinds
+)
+
+// PoolFor returns the endpoint's pool of a kind, made at the first call by Compiler.NewPools.
+func (e *Endpoint) PoolFor(kind Kind) Pool {
+	if p := e.pools[kind].Load(); p != nil {
+		return *p
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p := e.pools[kind].Load(); p != nil {
+		return *p
+	}
+	made := e.newPools[kind](e)
+	e.pools[kind].Store(&made)
+	return made
 }
 
 type endpointKey struct {
@@ -62,7 +90,7 @@ func (b *builder) endpoint(key endpointKey) *Endpoint {
 	}
 	e := b.previous.endpoints[key]
 	if e == nil {
-		e = &Endpoint{Address: key.address, newPool: b.NewPool}
+		e = &Endpoint{Address: key.address, newPool: b.NewPool, newPools: b.NewPools}
 		if key.address.Addr() != b.Self.Unmap() {
 			e.Intended = key.service + ";" + key.revision
 		}

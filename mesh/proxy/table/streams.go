@@ -38,6 +38,23 @@ func (s *Streams) Add(conn io.Closer) (leave func()) {
 	}
 }
 
+// Enter is Add without a function to allocate; Exit must follow. A nil Streams takes nothing.
+func (s *Streams) Enter(conn io.Closer) {
+	if s != nil {
+		s.Add(conn)
+	}
+}
+
+// Exit ends what Enter began.
+func (s *Streams) Exit(conn io.Closer) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, conn)
+}
+
 // weighted notes whether the split gives the revision something.
 func (s *Streams) weighted(yes bool, now time.Time) {
 	s.mu.Lock()

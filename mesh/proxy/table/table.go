@@ -31,6 +31,8 @@ type Compiler struct {
 	Self netip.Addr
 	// NewPool makes an endpoint's pool when it is first used; may be nil.
 	NewPool func(netip.AddrPort) Pool
+	// NewPools make an endpoint's pools when they are first used, by Kind.
+	NewPools [kinds]func(*Endpoint) Pool
 	// Now is the clock. Required.
 	Now func() time.Time
 	// Logger; nil is slog.Default().
