@@ -1,13 +1,15 @@
-// Package relay owns the carrying of bytes between two TCP connections, in both directions, with
-// half-close. It knows nothing of where they lead.
+// Package relay owns the carrying of bytes between two connections, in both directions, with half-close. It
+// knows nothing of where they lead.
 package relay
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,9 +23,15 @@ var ErrClient = errors.New("client broke off")
 // ErrClosed says that Close ended the pair.
 var ErrClosed = errors.New("closed by proxy")
 
+// Conn is a connection that can be half-closed: a *net.TCPConn or a *tls.Conn.
+type Conn interface {
+	net.Conn
+	CloseWrite() error
+}
+
 // Pair is two connections joined. Run carries, Close ends it from outside.
 type Pair struct {
-	client, server *net.TCPConn
+	client, server Conn
 
 	mu    sync.Mutex
 	ended bool
@@ -31,7 +39,7 @@ type Pair struct {
 }
 
 // New joins two connections, which belong to the pair from now on.
-func New(client, server *net.TCPConn) *Pair { return &Pair{client: client, server: server} }
+func New(client, server Conn) *Pair { return &Pair{client: client, server: server} }
 
 // Run carries until both directions have ended, and closes both connections. One side's orderly end is
 // passed on as a half-close, a side that broke off as a reset of the other. The kernel moves the bytes
@@ -60,7 +68,21 @@ func (p *Pair) Close() error {
 	return nil
 }
 
-func (p *Pair) carry(to, from *net.TCPConn) {
+// Quiet is how long nothing has come from either side. The kernel knows.
+func (p *Pair) Quiet() time.Duration {
+	quiet := time.Duration(math.MaxInt64)
+	for _, conn := range []Conn{p.client, p.server} {
+		if info := info(conn); info != nil {
+			quiet = min(quiet, time.Duration(info.Last_data_recv)*time.Millisecond)
+		}
+	}
+	if quiet == math.MaxInt64 {
+		return 0 // closed meanwhile
+	}
+	return quiet
+}
+
+func (p *Pair) carry(to, from Conn) {
 	_, err := io.Copy(to, from)
 	if err == nil {
 		err = to.CloseWrite()
@@ -87,24 +109,45 @@ func (p *Pair) breakOff(why func() error) {
 		return
 	}
 	p.ended, p.why = true, why()
-	for _, conn := range []*net.TCPConn{p.client, p.server} {
-		_ = conn.SetLinger(0)
-		_ = conn.Close()
+	for _, conn := range []Conn{p.client, p.server} {
+		if tcp := tcpOf(conn); tcp != nil {
+			_ = tcp.SetLinger(0)
+			_ = tcp.Close()
+		} else {
+			_ = conn.Close()
+		}
 	}
 }
 
 // closed reports whether the kernel has given a connection up, as after a reset.
-func closed(conn *net.TCPConn) bool {
+func closed(conn Conn) bool {
 	const tcpClose = 7 // TCP_CLOSE of linux/tcp_states.h
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return false
+	info := info(conn)
+	return info != nil && info.State == tcpClose
+}
+
+// info is what the kernel knows of a connection; nil when it is closed here.
+func info(conn Conn) *unix.TCPInfo {
+	tcp := tcpOf(conn)
+	if tcp == nil {
+		return nil
 	}
-	state := uint8(0)
-	err = raw.Control(func(fd uintptr) {
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO); err == nil {
-			state = info.State
-		}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	var info *unix.TCPInfo
+	_ = raw.Control(func(fd uintptr) {
+		info, _ = unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO)
 	})
-	return err == nil && state == tcpClose
+	return info
+}
+
+// tcpOf finds the TCP connection below.
+func tcpOf(conn net.Conn) *net.TCPConn {
+	if over, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = over.NetConn()
+	}
+	tcp, _ := conn.(*net.TCPConn)
+	return tcp
 }

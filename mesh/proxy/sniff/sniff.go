@@ -1,5 +1,5 @@
-// Package sniff owns telling HTTP/1.x from anything else by what a client says first, without taking a
-// byte from the connection.
+// Package sniff owns telling what a client speaks by what it says first, without taking a byte from the
+// connection.
 package sniff
 
 import (
@@ -8,74 +8,138 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Verdict is what a client speaks.
+// Verdict is what is spoken on a connection.
 type Verdict int
 
 const (
-	// Other is not HTTP/1.x: HTTP/2 with prior knowledge, TLS, CONNECT, anything else.
+	// Other is none of those below: CONNECT, anything else.
 	Other Verdict = iota
 	// HTTP1 begins like a request of HTTP/1.x.
 	HTTP1
+	// HTTP2 begins with the preface of HTTP/2.
+	HTTP2
+	// TLS begins with a ClientHello.
+	TLS
+	// ServerFirst: the server spoke, or closed, before the client (of First only).
+	ServerFirst
 	// undecided needs more bytes.
 	undecided
 )
 
 // Head reads what the client says first and leaves it to be read again. It waits up to first for the
 // client to begin and up to more for enough to decide; a client that then still hangs back is left to
-// the HTTP server to judge. The connection has no deadline afterwards.
+// the HTTP server to judge. The connection has no read deadline afterwards.
 func Head(conn *net.TCPConn, first, more time.Duration) (Verdict, error) {
+	defer func() { _ = conn.SetReadDeadline(time.Time{}) }()
+	if err := conn.SetReadDeadline(time.Now().Add(first)); err != nil {
+		return Other, fmt.Errorf("read first bytes: %w", err)
+	}
+	return head(conn, more, func() bool { return false })
+}
+
+// First waits until client or server says something, and judges the client's word. A server that speaks
+// first is not kept waiting for its client: ServerFirst. Neither connection has a read deadline afterwards.
+// The wait for the first byte ends with an error after the given time.
+func First(client, server *net.TCPConn, first, more time.Duration) (Verdict, error) {
+	raw, err := server.SyscallConn()
+	if err != nil {
+		return Other, fmt.Errorf("read first bytes: %w", err)
+	}
+	deadline := time.Now().Add(first)
+	if err := errors.Join(client.SetReadDeadline(deadline), server.SetReadDeadline(deadline)); err != nil {
+		return Other, fmt.Errorf("read first bytes: %w", err)
+	}
+	var spoke atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var one [1]byte
+		if _, err := peek(raw, one[:], 0); !errors.Is(err, os.ErrDeadlineExceeded) {
+			spoke.Store(true)
+			_ = client.SetReadDeadline(past)
+		}
+	}()
+	verdict, err := head(client, more, spoke.Load)
+	_ = server.SetReadDeadline(past)
+	<-done
+	_ = client.SetReadDeadline(time.Time{})
+	_ = server.SetReadDeadline(time.Time{})
+	return verdict, err
+}
+
+var past = time.Unix(1, 0)
+
+// head judges what the client says; the deadline for its first byte is set. It stops waiting when another
+// has spoken, who must move the deadline to the past after saying so.
+func head(conn *net.TCPConn, more time.Duration, other func() bool) (Verdict, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return Other, fmt.Errorf("read first bytes: %w", err)
 	}
-	defer func() { _ = conn.SetReadDeadline(time.Time{}) }()
 	var head [64]byte
-	verdict, seen := undecided, 0
-	for wait := first; verdict == undecided; wait = more {
-		if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
-			return Other, fmt.Errorf("read first bytes: %w", err)
-		}
-		var recvErr error
-		n := 0
-		err := raw.Read(func(fd uintptr) bool {
-			n, _, recvErr = unix.Recvfrom(int(fd), head[:], unix.MSG_PEEK)
-			if errors.Is(recvErr, unix.EAGAIN) || errors.Is(recvErr, unix.EINTR) {
-				return false
-			}
-			// The same bytes again: the poller will tell when there are more.
-			return recvErr != nil || n == 0 || n > seen
-		})
+	for seen := 0; ; {
+		n, err := peek(raw, head[:], seen)
 		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && other():
+			return ServerFirst, nil
 		case errors.Is(err, os.ErrDeadlineExceeded) && seen > 0:
 			return HTTP1, nil
 		case err != nil:
 			return Other, fmt.Errorf("read first bytes: %w", err)
-		case recvErr != nil:
-			return Other, fmt.Errorf("read first bytes: %w", recvErr)
 		case n == 0:
 			return Other, nil // closed without a word
 		}
+		if verdict := classify(head[:n]); verdict != undecided {
+			return verdict, nil
+		}
 		seen = n
-		verdict = classify(head[:n])
+		if err := conn.SetReadDeadline(time.Now().Add(more)); err != nil {
+			return Other, fmt.Errorf("read first bytes: %w", err)
+		}
+		if other() { // and perhaps before the deadline was set
+			return ServerFirst, nil
+		}
 	}
-	return verdict, nil
 }
 
-var preface = []byte("PRI * HTTP/2.0\r\n")
+// peek waits for more bytes than were seen before and returns how many of them are there.
+func peek(raw syscall.RawConn, into []byte, seen int) (int, error) {
+	var recvErr error
+	n := 0
+	err := raw.Read(func(fd uintptr) bool {
+		n, _, recvErr = unix.Recvfrom(int(fd), into, unix.MSG_PEEK)
+		if errors.Is(recvErr, unix.EAGAIN) || errors.Is(recvErr, unix.EINTR) {
+			return false
+		}
+		// The same bytes again: the poller will tell when there are more.
+		return recvErr != nil || n == 0 || n > seen
+	})
+	if err == nil {
+		err = recvErr
+	}
+	return n, err
+}
 
-// classify judges the first bytes: a method of letters, a space, and something that can begin a request
-// target.
+var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+// classify judges the first bytes: a preface, the record of a ClientHello, or a method of letters, a space,
+// and something that can begin a request target.
 func classify(head []byte) Verdict {
 	if n := min(len(head), len(preface)); bytes.Equal(head[:n], preface[:n]) {
 		if n == len(preface) {
-			return Other
+			return HTTP2
 		}
 		return undecided
+	}
+	if head[0] == 0x16 {
+		return classifyTLS(head)
 	}
 	// Some clients send an empty line first, which servers should ignore.
 	head = bytes.TrimPrefix(head, []byte("\r\n"))
@@ -94,4 +158,24 @@ func classify(head []byte) Verdict {
 		return HTTP1
 	}
 	return Other
+}
+
+// classifyTLS tells a handshake record of version 3.x that holds a ClientHello.
+func classifyTLS(head []byte) Verdict {
+	for i, want := range []func(byte) bool{
+		1: func(b byte) bool { return b == 3 },
+		2: func(b byte) bool { return b <= 4 },
+		5: func(b byte) bool { return b == 1 },
+	} {
+		if want == nil {
+			continue
+		}
+		if i >= len(head) {
+			return undecided
+		}
+		if !want(head[i]) {
+			return Other
+		}
+	}
+	return TLS
 }

@@ -1,8 +1,10 @@
 package sniff
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,10 +25,15 @@ func TestClassify(t *testing.T) {
 		"PUT /":                            HTTP1,
 		"P":                                undecided,
 		"PRI * HTTP/2.0\r":                 undecided,
-		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": Other,
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": HTTP2,
+		"PRI * HTTP/1.1\r\n":               HTTP1,
 		"PRIVATE /":                        HTTP1,
 		"CONNECT shop:443 HTTP/1.1":        Other,
-		"\x16\x03\x01":                     Other,
+		"\x16\x03\x01":                     undecided,
+		"\x16\x03\x01\x02\x00\x01":         TLS,
+		"\x16\x03\x01\x02\x00\x02":         Other, // a handshake that begins with a ServerHello
+		"\x16\x02":                         Other,
+		"\x17\x03\x03":                     Other,
 		"SSH-2.0-Go\r\n":                   Other,
 		"*1\r\n":                           Other,
 		"PING\r\n":                         Other,
@@ -111,5 +118,75 @@ func TestHeadOfASilentClient(t *testing.T) {
 	io.WriteString(client, "GE")
 	if verdict, err := Head(served, 10*time.Second, 20*time.Millisecond); err != nil || verdict != HTTP1 {
 		t.Errorf("Head of a client that hangs back = %v, %v", verdict, err)
+	}
+}
+
+// The silent side of a protocol is not waited for: the server of one may speak first.
+func TestFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		act  func(client, server *net.TCPConn)
+		want Verdict
+	}{
+		"client speaks HTTP":   {func(c, _ *net.TCPConn) { io.WriteString(c, "GET / HTTP/1.1\r\n") }, HTTP1},
+		"client speaks HTTP/2": {func(c, _ *net.TCPConn) { c.Write(preface) }, HTTP2},
+		"client speaks":        {func(c, _ *net.TCPConn) { io.WriteString(c, "*1\r\n") }, Other},
+		"client closes":        {func(c, _ *net.TCPConn) { c.CloseWrite() }, Other},
+		"server speaks":        {func(_, s *net.TCPConn) { io.WriteString(s, "220 ready\r\n") }, ServerFirst},
+		"server closes":        {func(_, s *net.TCPConn) { s.CloseWrite() }, ServerFirst},
+		"server speaks after half a word": {func(c, s *net.TCPConn) {
+			io.WriteString(c, "GE")
+			time.Sleep(10 * time.Millisecond)
+			io.WriteString(s, "220 ready\r\n")
+		}, ServerFirst},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, clientNear := pipe(t)
+			server, serverNear := pipe(t)
+			go c.act(client, server)
+			if got, err := First(clientNear, serverNear, 10*time.Second, 10*time.Second); err != nil || got != c.want {
+				t.Fatalf("First = %v, %v; want %v", got, err, c.want)
+			}
+			// Nothing was taken, and no deadline is left.
+			client.CloseWrite()
+			server.CloseWrite()
+			for _, near := range []*net.TCPConn{clientNear, serverNear} {
+				if _, err := io.ReadAll(near); err != nil {
+					t.Errorf("read afterwards: %v", err)
+				}
+			}
+		})
+	}
+	_, clientNear := pipe(t)
+	_, serverNear := pipe(t)
+	if _, err := First(clientNear, serverNear, 20*time.Millisecond, time.Second); err == nil {
+		t.Error("no error when nobody says anything")
+	}
+}
+
+func TestHello(t *testing.T) {
+	for _, name := range []string{"shop.example", ""} {
+		client, near := pipe(t)
+		go tls.Client(client, &tls.Config{ServerName: name, InsecureSkipVerify: name == "", NextProtos: []string{"h2"}}).Handshake()
+		if verdict, err := Head(near, 10*time.Second, 10*time.Second); err != nil || verdict != TLS {
+			t.Fatalf("Head = %v, %v", verdict, err)
+		}
+		hello, err := Hello(near, 10*time.Second)
+		if err != nil || hello.ServerName != name || !slices.Equal(hello.SupportedProtos, []string{"h2"}) {
+			t.Errorf("Hello = %+v, %v", hello, err)
+		}
+		var record [1]byte
+		if _, err := io.ReadFull(near, record[:]); err != nil || record[0] != 0x16 {
+			t.Errorf("the ClientHello was taken: %x, %v", record, err)
+		}
+	}
+	client, near := pipe(t)
+	client.Write([]byte("\x16\x03\x01\x00\x05\x01nonsense of some length"))
+	if hello, err := Hello(near, 10*time.Second); err == nil {
+		t.Errorf("Hello of nonsense = %+v", hello)
+	}
+	client, near = pipe(t)
+	client.Write([]byte("\x16\x03\x01\x02\x00\x01"))
+	if hello, err := Hello(near, 20*time.Millisecond); err == nil {
+		t.Errorf("Hello of a client that hangs back = %+v", hello)
 	}
 }
