@@ -51,12 +51,18 @@ func TestSettings(t *testing.T) {
 	if err != nil || s.self != netip.MustParseAddr("10.1.2.3") || s.drain != 4*time.Second || s.source != "front" {
 		t.Errorf("environment and flag: %+v, %v", s, err)
 	}
+	s, err = parse(map[string]string{"SLUICE_LISTEN": "127.0.0.1:8080=10.96.0.1:80, [::1]:8081=[fd00::1]:81"})
+	if err != nil || len(s.listen) != 2 || s.listen[1].to != netip.MustParseAddrPort("[fd00::1]:81") {
+		t.Errorf("listen: %+v, %v", s.listen, err)
+	}
 	for name, env := range map[string]map[string]string{
 		"POD_IP":                 {"POD_IP": "nowhere"},
 		"SLUICE_DRAIN":           {"SLUICE_DRAIN": "-1s"},
 		"SLUICE_ADMIN_PORT":      {"SLUICE_ADMIN_PORT": "99999"},
 		"SLUICE_MAX_CONNECTIONS": {"SLUICE_MAX_CONNECTIONS": "0"},
 		"SLUICE_LOG_LEVEL":       {"SLUICE_LOG_LEVEL": "loud"},
+		"SLUICE_LISTEN":          {"SLUICE_LISTEN": "127.0.0.1:80"},
+		"SLUICE_TLS_KEY":         {"SLUICE_TLS_CERTIFICATE": "only"},
 	} {
 		if _, err := parse(env); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("bad %s: %v, want an error that names it", name, err)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -120,6 +121,30 @@ func listenAll(ctx context.Context, o *proxy.Options, s settings) error {
 			return fmt.Errorf("open ports: %w", err)
 		}
 		l.add(listener.(*net.TCPListener))
+	}
+	return listenFor(ctx, config, o, s.listen)
+}
+
+// listenFor opens the addresses that stand for destinations.
+func listenFor(ctx context.Context, config net.ListenConfig, o *proxy.Options, all []listen) error {
+	stands := map[netip.AddrPort]netip.AddrPort{}
+	for _, l := range all {
+		listener, err := config.Listen(ctx, "tcp", l.at.String())
+		if err != nil {
+			return fmt.Errorf("open ports: %w", err)
+		}
+		o.Outbound = append(o.Outbound, listener.(*net.TCPListener))
+		stands[listener.Addr().(*net.TCPAddr).AddrPort()] = l.to
+	}
+	captured := o.Origin
+	o.Origin = func(c *net.TCPConn) (netip.AddrPort, error) {
+		local := c.LocalAddr().(*net.TCPAddr).AddrPort()
+		for _, addr := range []netip.Addr{local.Addr().Unmap(), netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+			if to, found := stands[netip.AddrPortFrom(addr, local.Port())]; found {
+				return to, nil
+			}
+		}
+		return captured(c)
 	}
 	return nil
 }

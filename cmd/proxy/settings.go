@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,9 +20,35 @@ type settings struct {
 	state                    string
 	drain, grace             time.Duration
 	outbound, inbound, admin uint
+	listen                   []listen
+	certificate, key         string
+	zone                     string
 	maxConnections           int
 	logLevel                 slog.Level
 	profiling                bool
+}
+
+// listen is an address at which connections are taken as if they had been captured on their way to another.
+type listen struct{ at, to netip.AddrPort }
+
+func parseListen(text string) ([]listen, error) {
+	var all []listen
+	for pair := range strings.SplitSeq(text, ",") {
+		if pair = strings.TrimSpace(pair); pair == "" {
+			continue
+		}
+		at, to, _ := strings.Cut(pair, "=")
+		from, err := netip.ParseAddrPort(at)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not ADDRESS:PORT=ADDRESS:PORT: %w", pair, err)
+		}
+		dst, err := netip.ParseAddrPort(to)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not ADDRESS:PORT=ADDRESS:PORT: %w", pair, err)
+		}
+		all = append(all, listen{from, dst})
+	}
+	return all, nil
 }
 
 // variable is a setting that environment and flag share.
@@ -68,6 +95,14 @@ func (s *settings) variables() []variable {
 		{"SLUICE_OUTBOUND_PORT", "outbound-port", "15001", "port for the pod's own connections", port(&s.outbound)},
 		{"SLUICE_INBOUND_PORT", "inbound-port", "15006", "port for connections to the pod", port(&s.inbound)},
 		{"SLUICE_ADMIN_PORT", "admin-port", "15020", "port for metrics, probes and /config", port(&s.admin)},
+		{"SLUICE_LISTEN", "listen", "", "ADDRESS:PORT=ADDRESS:PORT, comma-separated: connections to the first are taken as " +
+			"the pod's own to the second, without capture", func(v string) (err error) {
+			s.listen, err = parseListen(v)
+			return err
+		}},
+		{"SLUICE_TLS_CERTIFICATE", "tls-certificate", "", "file (PEM): end TLS to services of the mesh whose name it is for; empty: TLS passes through", text(&s.certificate)},
+		{"SLUICE_TLS_KEY", "tls-key", "", "file (PEM) of the certificate's key", text(&s.key)},
+		{"SLUICE_ZONE", "zone", "", "zone that the pod runs in; endpoints in it are preferred", text(&s.zone)},
 		{"SLUICE_MAX_CONNECTIONS", "max-connections", "16384", "open connections per direction", func(v string) (err error) {
 			s.maxConnections, err = strconv.Atoi(v)
 			if err == nil && s.maxConnections < 1 {
@@ -103,6 +138,9 @@ func (s *settings) parse(set *flag.FlagSet, args []string, getenv func(string) s
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("read settings: %w", err)
+	}
+	if (s.certificate == "") != (s.key == "") {
+		return errors.New("read settings: SLUICE_TLS_CERTIFICATE and SLUICE_TLS_KEY go together; set both or none")
 	}
 	if set.NArg() > 0 {
 		return fmt.Errorf("read settings: unexpected argument %q", set.Arg(0))
