@@ -214,7 +214,7 @@ func TestNormalFormAndHash(t *testing.T) {
 		if err := ir.Validate(mesh); err != nil {
 			t.Fatal(err)
 		}
-		shuffled := shuffle(random, mesh)
+		shuffled := irtest.Shuffle(random, mesh)
 		if diff := cmp.Diff(mesh, ir.Normalise(shuffled), addresses); diff != "" {
 			t.Fatalf("normal form of a shuffled mesh (-want +got):\n%s", diff)
 		}
@@ -224,7 +224,7 @@ func TestNormalFormAndHash(t *testing.T) {
 		if len(mesh.Services) == 0 {
 			continue
 		}
-		changed := shuffle(random, mesh)
+		changed := irtest.Shuffle(random, mesh)
 		changed.Services[0].Split.Epoch++
 		if mesh.Hash() == changed.Hash() || ir.EqualMeshes(mesh, ir.Normalise(changed)) {
 			t.Fatal("an epoch changed neither hash nor equality")
@@ -243,33 +243,6 @@ func TestHashIsPinned(t *testing.T) {
 	if got := service.Hash(); !strings.HasPrefix(got, want) {
 		t.Errorf("Hash() = %s, want %s...", got, want)
 	}
-}
-
-func shuffle(random *rand.Rand, mesh ir.Mesh) ir.Mesh {
-	var deep ir.Mesh
-	text, err := json.Marshal(mesh)
-	if err != nil {
-		panic(err)
-	}
-	if err := json.Unmarshal(text, &deep); err != nil {
-		panic(err)
-	}
-	mix(random, deep.Services)
-	for i := range deep.Services {
-		s := &deep.Services[i]
-		mix(random, s.Addresses)
-		mix(random, s.Ports)
-		mix(random, s.Subsets)
-		mix(random, s.Split.Shares)
-		for j := range s.Subsets {
-			mix(random, s.Subsets[j].Endpoints)
-		}
-	}
-	return deep
-}
-
-func mix[T any](random *rand.Rand, list []T) {
-	random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 }
 
 func TestIndex(t *testing.T) {

@@ -19,15 +19,12 @@ func (s Service) Key() string { return s.Namespace + "/" + s.Name }
 // endpoint that the service does not have, no endpoint without a port, no subset without an endpoint, nil
 // for every empty list. The input is not modified; parts of it may be shared.
 func Normalise(mesh Mesh) Mesh {
-	if len(mesh.Services) == 0 {
-		return Mesh{}
-	}
 	services := make([]Service, len(mesh.Services))
 	for i, service := range mesh.Services {
 		services[i] = service.Normalise()
 	}
 	slices.SortStableFunc(services, CompareServices)
-	return Mesh{Services: services}
+	return Mesh{Services: nilIfEmpty(services), Settings: mesh.Settings.Normalise()}
 }
 
 // CompareServices orders services by namespace and name.
@@ -117,7 +114,9 @@ func equalSplits(a, b Split) bool {
 }
 
 // EqualMeshes reports whether two meshes are the same value; both should be in normal form.
-func EqualMeshes(a, b Mesh) bool { return slices.EqualFunc(a.Services, b.Services, Equal) }
+func EqualMeshes(a, b Mesh) bool {
+	return a.Settings == b.Settings && slices.EqualFunc(a.Services, b.Services, Equal)
+}
 
 // Hash identifies the meaning of a service: meshes that mean the same have the same hash, in every
 // process and build. 32 hexadecimal digits (the first half of a SHA-256 of the normal form).

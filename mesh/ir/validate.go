@@ -89,9 +89,7 @@ func (s Service) validatePorts(report func(string, ...any)) map[string]bool {
 			report("port %q (%d) is listed twice", port.Name, port.Number)
 		}
 		names[port.Name], numbers[port.Number] = true, true
-		switch port.Protocol {
-		case HTTP, TCP, GRPC, "":
-		default:
+		if !port.Protocol.Known() {
 			report("port %d has unknown protocol %q", port.Number, port.Protocol)
 		}
 	}

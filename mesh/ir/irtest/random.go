@@ -2,6 +2,7 @@
 package irtest
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -18,6 +19,35 @@ func Random(random *rand.Rand) ir.Mesh {
 		mesh.Services = append(mesh.Services, service(random, i, &addresses))
 	}
 	return ir.Normalise(mesh)
+}
+
+// Shuffle returns the same mesh with everything that is a set in another order; it shares nothing with the
+// mesh that it was made from.
+func Shuffle(random *rand.Rand, mesh ir.Mesh) ir.Mesh {
+	var deep ir.Mesh
+	text, err := json.Marshal(mesh)
+	if err == nil {
+		err = json.Unmarshal(text, &deep)
+	}
+	if err != nil {
+		panic(err)
+	}
+	mix(random, deep.Services)
+	for i := range deep.Services {
+		s := &deep.Services[i]
+		mix(random, s.Addresses)
+		mix(random, s.Ports)
+		mix(random, s.Subsets)
+		mix(random, s.Split.Shares)
+		for j := range s.Subsets {
+			mix(random, s.Subsets[j].Endpoints)
+		}
+	}
+	return deep
+}
+
+func mix[T any](random *rand.Rand, list []T) {
+	random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 }
 
 // pool gives every address once.

@@ -1,0 +1,57 @@
+package ir
+
+import (
+	"fmt"
+	"net/url"
+)
+
+// Validate says all that is wrong with the settings, in one line.
+func (s Settings) Validate() error {
+	var errs []error
+	report := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	checkShare(s.AccessLog.Share, "access log: share", report)
+	if s.AccessLog.Slow < 0 {
+		report("access log: slow is negative: %v", s.AccessLog.Slow)
+	}
+	checkShare(s.Tracing.Share, "tracing: share", report)
+	if !validEndpoint(s.Tracing.Endpoint) {
+		report("tracing: endpoint %q is no http or https URL with a host", s.Tracing.Endpoint)
+	}
+	switch s.Tracing.Format {
+	case OTLP, Zipkin:
+	default:
+		report("tracing: unknown format %q", s.Tracing.Format)
+	}
+	switch s.Tracing.Propagation {
+	case W3C, B3:
+	default:
+		report("tracing: unknown propagation %q", s.Tracing.Propagation)
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("settings: %w", joined(errs))
+}
+
+func validEndpoint(endpoint string) bool {
+	if endpoint == "" {
+		return true
+	}
+	parsed, err := url.Parse(endpoint)
+	return err == nil && parsed.Hostname() != "" && (parsed.Scheme == "http" || parsed.Scheme == "https")
+}
+
+func checkShare(share uint32, field string, report func(string, ...any)) {
+	if share > Million {
+		report("%s of %d is above %d parts of a million", field, share, Million)
+	}
+}
+
+// Normalise returns the settings in their normal form: without an endpoint for spans nothing else is said
+// about tracing.
+func (s Settings) Normalise() Settings {
+	if s.Tracing.Endpoint == "" {
+		s.Tracing = Tracing{}
+	}
+	return s
+}
