@@ -20,17 +20,24 @@
 //	"499"  the caller went away before the response was complete
 //	"502"  besides the endpoint's own: the response broke off in its body
 //
+// grpc_status is "" for what is not gRPC, else the number of the status that the caller was given, "0" to
+// "16". The class of a gRPC request's duration is what its end means rather than its code, which is 200
+// nearly always: "5xx" for a status that blames the server, "4xx" for one that the caller cancelled. So
+// durations of requests that failed are in "5xx" and "none" alone, which the judge leaves out.
+//
 // A request counts once, by its first try: when that did not reach an endpoint the code is "0" although a
 // second try within the same revision may have served the caller. A connection of protocol tcp counts as
 // one request: "200" when it ended in order, "0" when no endpoint took it, "502" when the endpoint reset
 // it; its duration is the time to establish it. A request that upgrades (WebSocket) ends, for the count,
 // with its 101.
+//
+// The counting is its own rather than client_golang's: a request costs four additions, and one duration is
+// one addition, from which the classic and the native buckets are both read, so that they agree in every
+// scrape. The native buckets never lose resolution, and cost memory only where something fell into them.
 package telemetry
 
 import (
-	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,11 +48,6 @@ const Unreached = 0
 
 // Canceled is the code of a request whose caller went away.
 const Canceled = 499
-
-// Buckets are the bounds of the classic duration histogram in seconds; the judge relies on them.
-var Buckets = []float64{
-	.001, .0025, .005, .01, .025, .05, .075, .1, .15, .2, .25, .3, .4, .5, .75, 1, 1.5, 2, 3, 5, 7.5, 10, 30, 60,
-}
 
 // The values of the label reporter.
 const (
@@ -62,61 +64,28 @@ type Key struct {
 	Protocol                string
 }
 
-var keyLabels = []string{
-	"reporter", "source", "source_namespace", "service", "namespace", "revision", "weight", "protocol",
-}
-
-func (k Key) values(more ...string) []string {
-	return append([]string{
-		k.Reporter, k.Source, k.SourceNamespace, k.Service, k.Namespace, k.Revision, k.Weight, k.Protocol,
-	}, more...)
-}
-
 // Recorder keeps the series. It is safe for concurrent use.
 type Recorder struct {
-	started  *prometheus.CounterVec
-	total    *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-
 	mu     sync.Mutex
 	series map[Key]*Series
 }
 
-// New makes a recorder whose series go to the registerer.
+// New makes a recorder and registers it.
 func New(registerer prometheus.Registerer) *Recorder {
-	r := &Recorder{
-		started: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_requests_started_total",
-			Help: "Requests begun, by the revision that was drawn and the weight in force at the draw.",
-		}, keyLabels),
-		total: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_requests_total",
-			Help: "Requests ended; code 0: no endpoint answered, 499: the caller went away.",
-		}, append(append([]string(nil), keyLabels...), "code", "grpc_status")),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:                           "sluice_request_duration_seconds",
-			Help:                           "Time from the draw to the end of the response; code is a class.",
-			Buckets:                        Buckets,
-			NativeHistogramBucketFactor:    1.1,
-			NativeHistogramMaxBucketNumber: 100,
-		}, append(append([]string(nil), keyLabels...), "code")),
-		series: map[Key]*Series{},
-	}
-	registerer.MustRegister(r.started, r.total, r.duration)
+	r := &Recorder{series: map[Key]*Series{}}
+	registerer.MustRegister(r)
 	return r
 }
 
-// Series returns the handles for a key, which stay good until Sweep drops them. Creating them makes the
-// series exist at zero: begun, ended with code 200, and durations of class 2xx.
+// Series returns the handle for a key, which stays good until Sweep drops it. Creating it makes the series
+// exist at zero: begun, ended with code 200 (of gRPC: with status 0 too), and durations of class 2xx.
 func (r *Recorder) Series(key Key) *Series {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s, found := r.series[key]; found {
 		return s
 	}
-	s := &Series{key: key, recorder: r, started: r.started.WithLabelValues(key.values()...)}
-	s.counter(200)
-	s.observer(2)
+	s := newSeries(key)
 	r.series[key] = s
 	return s
 }
@@ -127,101 +96,33 @@ func (r *Recorder) Sweep(live map[Key]bool, now time.Time, retention time.Durati
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, s := range r.series {
-		begun := s.begun.Load()
+		begun := s.begun.n.Load()
 		switch {
 		case live[key] || begun != s.seen || s.idle.IsZero():
 			s.seen, s.idle = begun, now
 		case now.Sub(s.idle) >= retention:
-			labels := prometheus.Labels{}
-			for i, value := range key.values() {
-				labels[keyLabels[i]] = value
-			}
-			r.started.DeletePartialMatch(labels)
-			r.total.DeletePartialMatch(labels)
-			r.duration.DeletePartialMatch(labels)
 			delete(r.series, key)
-			s.dropped.Store(true)
 		}
 	}
 }
 
-// Series counts one kind of request. It is safe for concurrent use; counting takes no lock once a code
-// has been seen.
-type Series struct {
-	key      Key
-	recorder *Recorder
-	started  prometheus.Counter
-	begun    atomic.Uint64
-	dropped  atomic.Bool
-
-	codes   atomic.Pointer[[]coded]
-	classes [6]atomic.Pointer[prometheus.Observer]
-	mu      sync.Mutex // serialises additions to codes
-
-	// Of the recorder's Sweep, under its lock.
-	seen uint64
-	idle time.Time
+// Describe implements prometheus.Collector.
+func (r *Recorder) Describe(into chan<- *prometheus.Desc) {
+	into <- startedDesc
+	into <- totalDesc
+	into <- durationDesc
 }
 
-type coded struct {
-	code    int
-	counter prometheus.Counter
-}
-
-// Begin counts a request that begins.
-func (s *Series) Begin() {
-	s.begun.Add(1)
-	s.started.Inc()
-}
-
-// End counts a request that has ended after d.
-func (s *Series) End(code int, d time.Duration) {
-	if s.dropped.Load() {
-		return // a new code would bring dropped series back
+// Collect implements prometheus.Collector. What has ended is read before what has begun, so that no scrape
+// shows more ended than begun.
+func (r *Recorder) Collect(into chan<- prometheus.Metric) {
+	r.mu.Lock()
+	all := make([]*Series, 0, len(r.series))
+	for _, s := range r.series {
+		all = append(all, s)
 	}
-	code = bounded(code)
-	s.counter(code).Inc()
-	s.observer(code / 100).Observe(d.Seconds())
-}
-
-// EndGRPC is End for a request whose response has a gRPC status (0 to 16).
-func (s *Series) EndGRPC(code, _ int, d time.Duration) { s.End(code, d) }
-
-func (s *Series) counter(code int) prometheus.Counter {
-	if known := s.codes.Load(); known != nil {
-		for _, c := range *known {
-			if c.code == code {
-				return c.counter
-			}
-		}
+	r.mu.Unlock()
+	for _, s := range all {
+		s.collect(into)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var known []coded
-	if p := s.codes.Load(); p != nil {
-		known = append(known, *p...)
-	}
-	c := s.recorder.total.WithLabelValues(s.key.values(strconv.Itoa(code), "")...)
-	known = append(known, coded{code, c})
-	s.codes.Store(&known)
-	return c
-}
-
-var classes = [6]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
-
-func (s *Series) observer(class int) prometheus.Observer {
-	if o := s.classes[class].Load(); o != nil {
-		return *o
-	}
-	o := s.recorder.duration.WithLabelValues(s.key.values(classes[class])...)
-	s.classes[class].Store(&o)
-	return o
-}
-
-// bounded maps codes that no standard knows to 599, so that an application cannot make series at will.
-func bounded(code int) int {
-	if code == Unreached || code >= 100 && code <= 599 {
-		return code
-	}
-	return 599
 }
