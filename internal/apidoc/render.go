@@ -11,13 +11,13 @@ const preamble = `# Reference
 <!-- Generated from api/v1alpha1 by internal/apidoc ("make generate"). Change the comments there, not this file. -->
 
 The API group is ` + "`sluice.dev`" + `, the version ` + "`v1alpha1`" + `. The kind ` + "`Rollout`" + ` (short name ` + "`ro`" + `) comes first; those that
-analyses need follow. All are namespaced but ` + "`ClusterAnalysisTemplate`" + `.
+analyses need follow, then ` + "`TrafficPolicy`" + ` (short name ` + "`tp`" + `). All are namespaced but ` + "`ClusterAnalysisTemplate`" + `.
 A duration is written like ` + "`90s`, `5m` or `24h`" + `. A field without *required* may be left out.
 
 `
 
 // kinds are those besides Rollout, in the order in which they are described.
-var kinds = []string{"AnalysisTemplate", "ClusterAnalysisTemplate", "AnalysisRun"}
+var kinds = []string{"AnalysisTemplate", "ClusterAnalysisTemplate", "AnalysisRun", "TrafficPolicy"}
 
 // render writes the page: the types as users meet them, spec first, then status, then what is no field.
 func render(a *api) (string, error) {
@@ -153,7 +153,8 @@ func (a *api) section(b *strings.Builder, t *placed, described map[string]bool) 
 	}
 	for _, f := range t.fields {
 		meaning := f.doc
-		if values := a.constants[f.goType]; len(values) > 0 && a.texts[f.goType] != "" {
+		element := strings.TrimPrefix(f.goType, "[]")
+		if values := a.constants[element]; len(values) > 0 && a.texts[element] != "" {
 			meaning += " One of" + names(values) + "."
 		}
 		for _, rule := range f.rules {
@@ -167,9 +168,9 @@ func (a *api) section(b *strings.Builder, t *placed, described map[string]bool) 
 	}
 	b.WriteString("\n")
 	for _, f := range t.fields {
-		if !described[f.goType] {
-			described[f.goType] = true
-			a.valuesOf(b, f.goType)
+		if element := strings.TrimPrefix(f.goType, "[]"); !described[element] {
+			described[element] = true
+			a.valuesOf(b, element)
 		}
 	}
 }
