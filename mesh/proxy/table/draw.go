@@ -2,7 +2,9 @@ package table
 
 import (
 	"slices"
+	"sync/atomic"
 
+	"github.com/sluice-mesh/sluice/mesh/ir"
 	"github.com/sluice-mesh/sluice/mesh/proxy/telemetry"
 )
 
@@ -21,6 +23,49 @@ type Draw struct {
 	group *group
 }
 
+// choice is a group with its share of the draw.
+type choice struct {
+	below uint32 // drawn when the number is below this and not below an earlier one's
+	group *group
+}
+
+// group is the members of a revision with the series that their requests are counted with: those that were
+// drawn by the split, and those that were not, which have the weight label "".
+type group struct {
+	*members
+	counted, unjudged *counted
+}
+
+// drawn makes a draw of the group.
+func (g *group) drawn(judged bool) Draw {
+	c := g.counted
+	if !judged {
+		c = g.unjudged
+	}
+	return Draw{Revision: g.revision, Series: c.get(), group: g}
+}
+
+// counted makes its series when the first request is drawn, so that a proxy has series of the services
+// that it calls and not of all that there are.
+type counted struct {
+	key      telemetry.Key
+	recorder *telemetry.Recorder
+	series   atomic.Pointer[telemetry.Series]
+}
+
+// get returns the series; nil for a nil counted.
+func (c *counted) get() *telemetry.Series {
+	if c == nil {
+		return nil
+	}
+	if s := c.series.Load(); s != nil {
+		return s
+	}
+	s := c.recorder.Series(c.key)
+	c.series.Store(s)
+	return s
+}
+
 // Draw decides at random which revision the next request goes to, by the split's shares, independently
 // of every other draw.
 func (p *Port) Draw(random Rand) Draw {
@@ -37,7 +82,19 @@ func (p *Port) Draw(random Rand) Draw {
 			}
 		}
 	}
-	return Draw{Revision: g.revision, Series: g.counted.get(), group: g}
+	return g.drawn(true)
+}
+
+// side returns the group of one side of the split; nil where that has no share.
+func (p *Port) side(revision ir.Revision) *group {
+	switch revision {
+	case ir.StableRevision:
+		return p.stable
+	case ir.CanaryRevision:
+		return p.canary
+	default:
+		return nil
+	}
 }
 
 // Pick chooses an endpoint of the drawn revision that has not been tried: of two at random the one with
@@ -64,7 +121,7 @@ func (d Draw) Pick(random Rand, tried []*Endpoint) *Endpoint {
 			j++
 		}
 		a, b := candidates[i], candidates[j]
-		if b.active.Load() < a.active.Load() {
+		if b.Active() < a.Active() {
 			return b
 		}
 		return a

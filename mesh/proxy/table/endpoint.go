@@ -2,8 +2,11 @@ package table
 
 import (
 	"net/netip"
+	"reflect"
 	"sync"
 	"sync/atomic"
+
+	"github.com/sluice-mesh/sluice/mesh/ir"
 )
 
 // Pool is what an engine keeps per endpoint, such as idle connections.
@@ -22,7 +25,20 @@ type Endpoint struct {
 	// nobody to compare it, since it is the pod's own address, where its proxy is not in between.
 	Intended string
 
-	active  atomic.Int64
+	// since is when the endpoint joined a service that was known already, in nanoseconds since 1970; 0 for
+	// those that the service had when it became known.
+	since  int64
+	policy atomic.Pointer[ir.Policy]
+
+	// entered and left count requests and connections; the difference is in flight.
+	entered, left atomic.Int64
+	failures      atomic.Int64
+	connections   atomic.Int64
+
+	failing   atomic.Int32 // failures in a row
+	ejections atomic.Int64 // times that count for the next one's length
+	ejected   atomic.Int64 // until when, in nanoseconds since 1970
+
 	newPool func(netip.AddrPort) Pool
 	mu      sync.Mutex
 	pool    Pool
@@ -62,10 +78,20 @@ type endpointKey struct {
 }
 
 // Enter counts a request or connection in flight; Leave takes it off again.
-func (e *Endpoint) Enter() { e.active.Add(1) }
+func (e *Endpoint) Enter() { e.entered.Add(1) }
 
 // Leave ends what Enter began.
-func (e *Endpoint) Leave() { e.active.Add(-1) }
+func (e *Endpoint) Leave() { e.left.Add(1) }
+
+// Active is how many requests and connections are in flight.
+func (e *Endpoint) Active() int64 {
+	left := e.left.Load() // first, so that the difference is never negative
+	return e.entered.Load() - left
+}
+
+// Policy in force for the endpoint's service, never nil. It is the same object, and so is its TLS, while it
+// means the same: what is made of it can be kept by its address.
+func (e *Endpoint) Policy() *ir.Policy { return e.policy.Load() }
 
 // Pool returns the endpoint's pool, made at the first call.
 func (e *Endpoint) Pool() Pool {
@@ -77,15 +103,26 @@ func (e *Endpoint) Pool() Pool {
 	return e.pool
 }
 
-// opened returns the pool if it has been used.
-func (e *Endpoint) opened() Pool {
+// retire retires the pools that have been used.
+func (e *Endpoint) retire() {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.pool
+	pools := []Pool{e.pool}
+	for i := range e.pools {
+		if pool := e.pools[i].Load(); pool != nil {
+			pools = append(pools, *pool)
+		}
+	}
+	e.mu.Unlock()
+	for _, pool := range pools {
+		if pool != nil {
+			pool.Retire()
+		}
+	}
 }
 
-func (b *builder) endpoint(key endpointKey) *Endpoint {
-	if e := b.table.endpoints[key]; e != nil {
+// endpoint takes over or makes an endpoint of a service.
+func (b *builder) endpoint(s *service, key endpointKey) *Endpoint {
+	if e := s.endpoints[key]; e != nil {
 		return e
 	}
 	e := b.previous.endpoints[key]
@@ -94,28 +131,33 @@ func (b *builder) endpoint(key endpointKey) *Endpoint {
 		if key.address.Addr() != b.Self.Unmap() {
 			e.Intended = key.service + ";" + key.revision
 		}
+		if s.known {
+			e.since = b.now.UnixNano()
+		}
 	}
-	b.table.endpoints[key] = e
+	if old := e.policy.Swap(s.policy); old != nil && !reflect.DeepEqual(old.TLS, s.policy.TLS) {
+		b.table.stale = append(b.table.stale, e)
+	}
+	s.endpoints[key] = e
 	return e
 }
 
 // Supersede is called once the table is in force in place of the previous one: it retires the pools of
-// endpoints that are gone.
+// endpoints that are gone, and of those to which connections are now to be made in another way.
 func (t *Table) Supersede(previous *Table) {
 	for key, e := range previous.endpoints {
 		if t.endpoints[key] == nil {
-			if pool := e.opened(); pool != nil {
-				pool.Retire()
-			}
+			e.retire()
 		}
+	}
+	for _, e := range t.stale {
+		e.retire()
 	}
 }
 
 // Close retires all pools.
 func (t *Table) Close() {
 	for _, e := range t.endpoints {
-		if pool := e.opened(); pool != nil {
-			pool.Retire()
-		}
+		e.retire()
 	}
 }

@@ -19,7 +19,8 @@ type Request interface {
 	Query() string
 	// Authority is the Host header, or :authority.
 	Authority() string
-	// Header returns the value of the first field of that name (in lower case).
+	// Header returns the value of the first field of that name (in lower case). Of cookies, which HTTP/2 may
+	// spread over several fields (RFC 9113, 8.2.3), it returns all, joined by "; ".
 	Header(name string) (value string, found bool)
 	// GRPC reports whether the content type is one of gRPC's.
 	GRPC() bool
@@ -46,8 +47,10 @@ type Plan struct {
 	// after the rule's.
 	Backend *ir.Backend
 
-	hash   uint64
-	hashed bool
+	matched  *candidate // nil: no route did
+	hash     uint64
+	hashed   bool
+	borrowed int32 // repetitions from the budget
 }
 
 // Local is an answer of the proxy's own.
@@ -60,41 +63,90 @@ type Local struct {
 	Reason string
 }
 
-// Rule is one compiled route; a port without routes has the one that matches all. It is immutable but for
-// what it counts.
-type Rule struct {
-	// Name as in ir.Route; "" for the rule that matches what no route does.
-	Name string
-	// Timeouts in force, those of the policy included; 0: none.
-	Timeouts ir.Timeouts
-	// Retry in force; nil: only what certainly nobody has begun to process is repeated.
-	Retry *ir.Retry
-	// Changes; nil where there are none.
-	RequestHeaders, ResponseHeaders *ir.HeaderChanges
-	// Rewrite is nil where nothing is rewritten; RewritePath makes the path.
-	Rewrite *ir.Rewrite
-	// Mirrors that get copies; Mirrored draws.
-	Mirrors []ir.Mirror
-}
-
 // Plan decides how a request is carried: it matches the rules, draws the revision and says what is to be
 // done locally. Now is the beginning of the request.
-func (p *Port) Plan(plan *Plan, _ Request, random Rand, _ time.Time) {
-	*plan = Plan{Draw: p.Draw(random), Port: p, Rule: &Rule{}}
+func (p *Port) Plan(plan *Plan, r Request, random Rand, now time.Time) {
+	p.use.touch(now)
+	*plan = Plan{Port: p, Rule: p.base, matched: p.routes.find(r)}
+	if plan.matched != nil {
+		plan.Rule = plan.matched.rule
+		plan.Rule.hits.Add(1)
+	}
+	target := p
+	if rule := plan.Rule; rule.special {
+		if plan.Local = rule.local(plan, r, random); plan.Local == nil && len(rule.backends) > 0 {
+			target, plan.Local = rule.backend(plan, random)
+		}
+		if plan.Local != nil {
+			// No revision answers, so none is held to account.
+			plan.Draw = Draw{Series: p.none.get()}
+			return
+		}
+	}
+	target.plan(plan, r, random)
+	if target != p {
+		plan.Port = target
+		target.use.touch(now)
+	}
+}
+
+// plan draws the revision and what goes with it.
+func (p *Port) plan(plan *Plan, r Request, random Rand) {
+	g := p.side(plan.Rule.narrow)
+	switch {
+	case g != nil: // whoever asks for a side is no sample of anybody
+		plan.Draw = g.drawn(false)
+	case p.sticky != nil:
+		g, plan.SetCookie = p.sticky.draw(r, random)
+		plan.Draw = g.drawn(plan.SetCookie != "")
+	default:
+		plan.Draw = p.Draw(random)
+	}
+	if p.hashes {
+		var setCookie string
+		if plan.hash, plan.hashed, setCookie = p.hash(r, random); plan.SetCookie == "" {
+			plan.SetCookie = setCookie
+		}
+	}
+}
+
+// PlanConnection decides how a connection is carried that is not read: it draws the revision by the split. No
+// route applies, and of hashing only that of the caller's address. Next and Done are used as for a request.
+func (p *Port) PlanConnection(plan *Plan, caller netip.Addr, random Rand, now time.Time) {
+	p.use.touch(now)
+	*plan = Plan{Draw: p.Draw(random), Port: p, Rule: p.base}
+	if p.hashes && p.policy.Balance.HashOn.Source {
+		plan.hash, plan.hashed = hashAddress(caller.Unmap()), true
+	}
 }
 
 // PlanInbound decides for a request to the pod itself: what counts there is the rate limit alone. Mesh says
 // that a mesh proxy called. The plan's Draw is empty.
-func (p *Port) PlanInbound(plan *Plan, _ Request, mesh bool, _ time.Time) {
-	*plan = Plan{Draw: Draw{Series: p.InboundSeries(mesh)}, Port: p, Rule: &Rule{}}
+func (p *Port) PlanInbound(plan *Plan, r Request, mesh bool, now time.Time) {
+	*plan = Plan{Draw: Draw{Series: p.InboundSeries(mesh)}, Port: p, Rule: bare}
+	if matched := p.routes.find(r); matched != nil && !matched.rule.limit.take(now) {
+		plan.Local = matched.rule.limited
+	} else if !p.limit.take(now) {
+		plan.Local = serviceLimited
+	}
 }
 
-// Next picks the endpoint of the next try, of the revision that was drawn, and enters it: Leave must follow.
-// The error says why there is none, as a *Refused.
-func (p *Plan) Next(random Rand, tried []*Endpoint, _ time.Time) (*Endpoint, error) {
-	e := p.Pick(random, tried)
+// bare is the rule of requests to the pod itself: whatever applies was done by the caller's proxy.
+var bare = &Rule{}
+
+// Next picks the endpoint of the next try, of the revision that was drawn, and enters it: Done must follow.
+// Those tried are avoided while there are others. The error says why there is none, as a *Refused.
+func (p *Plan) Next(random Rand, tried []*Endpoint, now time.Time) (*Endpoint, error) {
+	if p.group == nil {
+		return nil, errNobody
+	}
+	if !enter(&p.group.circuit.requests, p.group.limits.MaxRequests) {
+		return nil, errRequests
+	}
+	e := p.group.pick(random, tried, p.hash, p.hashed, now)
 	if e == nil {
-		return nil, &Refused{Reason: "no endpoint takes requests"}
+		p.group.circuit.requests.Add(-1)
+		return nil, errNobody
 	}
 	e.Enter()
 	return e, nil
@@ -109,49 +161,24 @@ type Refused struct {
 
 func (r *Refused) Error() string { return r.Reason }
 
-// Outcome of a try, as the endpoint's health sees it.
-type Outcome uint8
-
-// The outcomes. Canceled says nothing about the endpoint.
-const (
-	Succeeded Outcome = iota
-	// Failed: 5xx, a reset, a per-try timeout, gRPC's UNAVAILABLE, INTERNAL, UNKNOWN, DATA_LOSS or DEADLINE_EXCEEDED.
-	Failed
-	// Unreached: no connection.
-	Unreached
-	Canceled
-)
-
 // Done ends a try that Next began: it leaves the endpoint and notes the outcome, for ejection and limits.
-func (p *Plan) Done(e *Endpoint, _ Outcome, _ time.Time) { e.Leave() }
-
-// Failure describes a try that failed, for Retry to decide on.
-type Failure struct {
-	// On is what happened. Status and GRPC are the response's, where there is one (GRPC -1: none).
-	On           ir.RetryOn
-	Status, GRPC int
-	// Untouched: certainly nobody has begun to process the request. Such a try is repeated in any case, on
-	// another endpoint, up to three in all, without back-off.
-	Untouched bool
-	// Idempotent: the method may be repeated (RFC 9110, 9.2.2).
-	Idempotent bool
+func (p *Plan) Done(e *Endpoint, outcome Outcome, now time.Time) {
+	e.Leave()
+	p.group.circuit.requests.Add(-1)
+	p.group.note(e, outcome, now)
 }
-
-// Retry decides whether the request is tried again, after how long, and takes it from the budget; Retried
-// gives it back when that try is over. Try counts from 1 for the first that failed.
-func (p *Plan) Retry(f Failure, try int, _ Rand) (wait time.Duration, again bool) {
-	return 0, f.Untouched && try < 3
-}
-
-// Retried ends what Retry began when it said again.
-func (p *Plan) Retried() {}
-
-// RewritePath returns the path for the backend; the same when nothing is rewritten.
-func (p *Plan) RewritePath(path string) string { return path }
 
 // Mirrored calls send for each mirror that is drawn for this request, with a plan for the copy. The copy is
 // counted by nobody.
-func (p *Plan) Mirrored(_ Rand, _ func(*Plan)) {}
+func (p *Plan) Mirrored(random Rand, send func(*Plan)) {
+	for _, m := range p.Rule.mirrors {
+		if p.Local == nil && random(ir.Million) < m.share {
+			plan := &Plan{Draw: m.port.Draw(random), Port: m.port, Rule: m.port.base}
+			plan.Series = nil
+			send(plan)
+		}
+	}
+}
 
 // Counts returns the series to count with, nil where nothing is counted.
 func (p *Plan) Counts() *telemetry.Series { return p.Series }
