@@ -1,6 +1,9 @@
 package ir
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Index finds services by where requests are sent. It is immutable; the mesh it was made from must not
 // change.
@@ -76,6 +79,23 @@ func (x *Index) Service(namespace, name string) *Service {
 		return &x.mesh.Services[i]
 	}
 	return nil
+}
+
+// Dependencies are the keys of the other services that the service's routes send requests or copies of them
+// to, sorted. They need not be in the mesh.
+func (s Service) Dependencies() []string {
+	var keys []string
+	for _, route := range s.Routes {
+		for _, backend := range route.Backends {
+			keys = append(keys, backend.Service)
+		}
+		for _, mirror := range route.Mirrors {
+			keys = append(keys, mirror.Service)
+		}
+	}
+	slices.Sort(keys)
+	own := s.Key()
+	return nilIfEmpty(slices.DeleteFunc(slices.Compact(keys), func(key string) bool { return key == own }))
 }
 
 // Virtual returns the service and port behind a virtual address (ClusterIP).

@@ -2,9 +2,6 @@ package ir
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"maps"
 	"net/netip"
 	"slices"
@@ -16,8 +13,9 @@ func (s Service) Key() string { return s.Namespace + "/" + s.Name }
 
 // Normalise returns the mesh in its normal form, in which equal meaning is equal value: everything in
 // the order that the types promise, IPv4 in IPv6 unmapped, an empty protocol spelt TCP, no port of an
-// endpoint that the service does not have, no endpoint without a port, no subset without an endpoint, nil
-// for every empty list. The input is not modified; parts of it may be shared.
+// endpoint that the service does not have, no endpoint without a port, no subset without an endpoint, names
+// of headers and hosts in lower case, nothing that has no effect, nil for every empty list. A default that is
+// spelt out stays. The input is not modified; parts of it may be shared.
 func Normalise(mesh Mesh) Mesh {
 	services := make([]Service, len(mesh.Services))
 	for i, service := range mesh.Services {
@@ -70,6 +68,13 @@ func (s Service) Normalise() Service {
 
 	s.Split.Shares = nilIfEmpty(slices.Clone(s.Split.Shares))
 	slices.SortStableFunc(s.Split.Shares, func(a, b Share) int { return strings.Compare(a.Subset, b.Subset) })
+
+	routes := make([]Route, 0, len(s.Routes))
+	for _, route := range s.Routes {
+		routes = append(routes, route.normalise())
+	}
+	s.Routes = nilIfEmpty(routes)
+	s.Policy = s.Policy.normalise()
 	return s
 }
 
@@ -90,48 +95,4 @@ func nilIfEmpty[T any](list []T) []T {
 		return nil
 	}
 	return list
-}
-
-// Equal reports whether two services are the same value; both should be in normal form.
-func Equal(a, b Service) bool {
-	return a.Namespace == b.Namespace && a.Name == b.Name &&
-		slices.Equal(a.Addresses, b.Addresses) &&
-		slices.Equal(a.Ports, b.Ports) &&
-		slices.EqualFunc(a.Subsets, b.Subsets, equalSubsets) &&
-		equalSplits(a.Split, b.Split)
-}
-
-func equalSubsets(a, b Subset) bool {
-	return a.Name == b.Name && slices.EqualFunc(a.Endpoints, b.Endpoints, func(a, b Endpoint) bool {
-		return a.Address == b.Address && a.Draining == b.Draining && maps.Equal(a.Ports, b.Ports)
-	})
-}
-
-func equalSplits(a, b Split) bool {
-	return a.Owner == b.Owner && a.Epoch == b.Epoch && a.Weight == b.Weight &&
-		a.Stable == b.Stable && a.Canary == b.Canary && a.Baseline == b.Baseline && a.BaselineWeight == b.BaselineWeight &&
-		slices.Equal(a.Shares, b.Shares)
-}
-
-// EqualMeshes reports whether two meshes are the same value; both should be in normal form.
-func EqualMeshes(a, b Mesh) bool {
-	return a.Settings == b.Settings && slices.EqualFunc(a.Services, b.Services, Equal)
-}
-
-// Hash identifies the meaning of a service: meshes that mean the same have the same hash, in every
-// process and build. 32 hexadecimal digits (the first half of a SHA-256 of the normal form).
-func (s Service) Hash() string { return digest(s.Normalise()) }
-
-// Hash identifies the meaning of a mesh as Service.Hash does for a service.
-func (m Mesh) Hash() string { return digest(Normalise(m)) }
-
-// digest relies on encoding/json: fields in order of declaration, map keys sorted.
-func digest(value any) string {
-	text, err := json.Marshal(value)
-	if err != nil {
-		// Plain values of the types above always marshal; an invalid netip.Addr does too, as "".
-		return ""
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:16])
 }

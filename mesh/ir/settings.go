@@ -8,11 +8,9 @@ import (
 // Validate says all that is wrong with the settings, in one line.
 func (s Settings) Validate() error {
 	var errs []error
-	report := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var report reporter = func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	checkShare(s.AccessLog.Share, "access log: share", report)
-	if s.AccessLog.Slow < 0 {
-		report("access log: slow is negative: %v", s.AccessLog.Slow)
-	}
+	checkDuration(s.AccessLog.Slow, "access log: slow", report)
 	checkShare(s.Tracing.Share, "tracing: share", report)
 	if !validEndpoint(s.Tracing.Endpoint) {
 		report("tracing: endpoint %q is no http or https URL with a host", s.Tracing.Endpoint)
@@ -38,10 +36,10 @@ func validEndpoint(endpoint string) bool {
 		return true
 	}
 	parsed, err := url.Parse(endpoint)
-	return err == nil && parsed.Hostname() != "" && (parsed.Scheme == "http" || parsed.Scheme == "https")
+	return err == nil && badText(endpoint, false) == "" && parsed.Hostname() != "" && (parsed.Scheme == "http" || parsed.Scheme == "https")
 }
 
-func checkShare(share uint32, field string, report func(string, ...any)) {
+func checkShare(share uint32, field string, report reporter) {
 	if share > Million {
 		report("%s of %d is above %d parts of a million", field, share, Million)
 	}

@@ -83,16 +83,36 @@ func (s Split) shares(ready func(subset string) bool) []Share {
 // to sum to 100 again. When none of them has one, they are returned as they are. Nil: draw over all
 // endpoints of all subsets alike.
 func (s Service) SharesOn(port string) []Share {
+	return narrowed(s.Split.Shares, func(share Share) bool {
+		i, found := s.subset(share.Subset)
+		return found && s.Subsets[i].ReadyOn(port)
+	})
+}
+
+// SharesFor returns the shares of SharesOn for requests that are narrowed to one side of the split: those of
+// that side, scaled to sum to 100. The canary is one side, stable and its baseline the other. Where that side
+// has no share, or no release is on, they are those of SharesOn.
+func (s Service) SharesFor(port string, side Revision) []Share {
+	shares := s.SharesOn(port)
+	if side == AnyRevision || s.Split.Canary == "" {
+		return shares
+	}
+	return narrowed(shares, func(share Share) bool { return (share.Subset == s.Split.Canary) == (side == CanaryRevision) })
+}
+
+// narrowed keeps some of the shares and scales them in proportion to sum to 100 again; all of them where none
+// is kept.
+func narrowed(shares []Share, keep func(Share) bool) []Share {
 	var kept []Share
 	var sum uint32
-	for _, share := range s.Split.Shares {
-		if i, found := s.subset(share.Subset); found && s.Subsets[i].ReadyOn(port) {
+	for _, share := range shares {
+		if keep(share) {
 			kept = append(kept, share)
 			sum += share.Weight
 		}
 	}
-	if sum == 0 || len(kept) == len(s.Split.Shares) {
-		return s.Split.Shares
+	if sum == 0 || len(kept) == len(shares) {
+		return shares
 	}
 	rest := uint32(100)
 	for i := range kept {

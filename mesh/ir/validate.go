@@ -16,8 +16,9 @@ var (
 )
 
 // Validate says all that is wrong with a mesh, every error naming its service: names that cannot be
-// resource names, a service twice, an address claimed by two services, and what Service.Validate finds.
-// Order does not matter to it.
+// resource names, a service twice, an address claimed by two services, and what Service.Validate and
+// Settings.Validate find. Order does not matter to it. A route's backend that is not in the mesh is allowed:
+// services come and go without the routes that name them, and requests for it are answered with an error.
 func Validate(mesh Mesh) error {
 	var errs []error
 	names := map[string]bool{}
@@ -37,13 +38,16 @@ func Validate(mesh Mesh) error {
 			claimed[address.Unmap()] = service.Key()
 		}
 	}
+	if err := mesh.Settings.Validate(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 
 // Validate says all that is wrong with one service on its own, in one line that names it.
 func (s Service) Validate() error {
 	var errs []error
-	report := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var report reporter = func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if !dnsLabel.MatchString(s.Namespace) {
 		report("namespace %q is not a DNS label", s.Namespace)
 	}
@@ -54,13 +58,15 @@ func (s Service) Validate() error {
 	ports := s.validatePorts(report)
 	s.validateSubsets(ports, report)
 	s.validateSplit(report)
+	s.validateRoutes(report)
+	s.Policy.validate(report.in("policy"))
 	if len(errs) == 0 {
 		return nil
 	}
 	return fmt.Errorf("service %s: %w", s.Key(), joined(errs))
 }
 
-func (s Service) validateAddresses(report func(string, ...any)) {
+func (s Service) validateAddresses(report reporter) {
 	seen := map[netip.Addr]bool{}
 	for _, address := range s.Addresses {
 		if problem := badAddress(address); problem != "" {
@@ -73,7 +79,7 @@ func (s Service) validateAddresses(report func(string, ...any)) {
 	}
 }
 
-func (s Service) validatePorts(report func(string, ...any)) map[string]bool {
+func (s Service) validatePorts(report reporter) map[string]bool {
 	if len(s.Ports) == 0 {
 		report("has no port")
 	}
@@ -96,7 +102,7 @@ func (s Service) validatePorts(report func(string, ...any)) map[string]bool {
 	return names
 }
 
-func (s Service) validateSubsets(ports map[string]bool, report func(string, ...any)) {
+func (s Service) validateSubsets(ports map[string]bool, report reporter) {
 	names, addresses := map[string]bool{}, map[netip.Addr]bool{}
 	for _, subset := range s.Subsets {
 		if subset.Name != "" && !labelValue.MatchString(subset.Name) {
@@ -114,6 +120,9 @@ func (s Service) validateSubsets(ports map[string]bool, report func(string, ...a
 				report("endpoint %s is listed twice", endpoint.Address)
 			}
 			addresses[endpoint.Address.Unmap()] = true
+			if endpoint.Zone != "" && !labelValue.MatchString(endpoint.Zone) {
+				report("endpoint %s is in malformed zone %q", endpoint.Address, endpoint.Zone)
+			}
 			for name, number := range endpoint.Ports {
 				if number == 0 {
 					report("endpoint %s has port %q with number 0", endpoint.Address, name)
@@ -126,7 +135,7 @@ func (s Service) validateSubsets(ports map[string]bool, report func(string, ...a
 	}
 }
 
-func (s Service) validateSplit(report func(string, ...any)) {
+func (s Service) validateSplit(report reporter) {
 	split := s.Split
 	if !ownerName.MatchString(split.Owner) {
 		report("split owner %q is malformed", split.Owner)

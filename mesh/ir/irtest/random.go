@@ -11,13 +11,19 @@ import (
 )
 
 // Random returns a valid mesh in normal form: dual-stack and headless services, services with several
-// ports of which endpoints have only some, draining endpoints, every kind of split.
+// ports of which endpoints have only some, draining endpoints, zones, every kind of split, of route and of
+// policy, and settings.
 func Random(random *rand.Rand) ir.Mesh {
 	var mesh ir.Mesh
 	var addresses pool
 	for i := range random.IntN(6) {
 		mesh.Services = append(mesh.Services, service(random, i, &addresses))
 	}
+	for i, service := range mesh.Services {
+		mesh.Services[i].Routes = routes(random, service, mesh.Services)
+		mesh.Services[i].Policy = policy(random)
+	}
+	mesh.Settings = settings(random)
 	return ir.Normalise(mesh)
 }
 
@@ -39,6 +45,23 @@ func Shuffle(random *rand.Rand, mesh ir.Mesh) ir.Mesh {
 		mix(random, s.Ports)
 		mix(random, s.Subsets)
 		mix(random, s.Split.Shares)
+		for j := range s.Routes {
+			r := &s.Routes[j]
+			mix(random, r.Ports)
+			mix(random, r.Mirrors)
+			mix(random, r.RequestHeaders.Set)
+			mix(random, r.ResponseHeaders.Remove)
+			for k := range r.Matches {
+				mix(random, r.Matches[k].Hosts)
+				mix(random, r.Matches[k].Headers)
+				mix(random, r.Matches[k].Query)
+				mix(random, r.Matches[k].Cookies)
+			}
+			if r.Retry != nil {
+				mix(random, r.Retry.On)
+				mix(random, r.Retry.GRPCStatuses)
+			}
+		}
 		for j := range s.Subsets {
 			mix(random, s.Subsets[j].Endpoints)
 		}
@@ -71,7 +94,7 @@ func service(random *rand.Rand, i int, addresses *pool) ir.Service {
 		made.Ports = append(made.Ports, ir.Port{
 			Name:     pick(random, "http", "grpc", "") + fmt.Sprint(p),
 			Number:   uint16(1 + 100*p + random.IntN(100)),
-			Protocol: pick(random, ir.HTTP, ir.TCP, ir.GRPC, ""),
+			Protocol: pick(random, ir.HTTP, ir.HTTP, ir.TCP, ir.GRPC, ir.HTTP2, ir.TLS, ir.Undeclared, ""),
 		})
 	}
 	if len(made.Ports) == 1 && random.IntN(2) == 0 {
@@ -82,6 +105,7 @@ func service(random *rand.Rand, i int, addresses *pool) ir.Service {
 		subset := ir.Subset{Name: name}
 		for range random.IntN(4) {
 			endpoint := ir.Endpoint{Address: addresses.take(random), Ports: map[string]uint16{}, Draining: random.IntN(4) == 0}
+			endpoint.Zone = pick(random, "", "zone-a", "zone-b")
 			for _, port := range made.Ports {
 				if random.IntN(5) > 0 {
 					endpoint.Ports[port.Name] = uint16(1 + random.IntN(65535))
