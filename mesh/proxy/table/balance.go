@@ -195,5 +195,6 @@ func (m *members) grown(e *Endpoint, f *field, random Rand) bool {
 		return true
 	}
 	const whole = 1 << 20
-	return random(whole) < whole/10+uint32(max(age, 0)*(whole-whole/10)/int64(m.balance.SlowStart))
+	share := .1 + .9*float64(max(age, 0))/float64(m.balance.SlowStart)
+	return random(whole) < uint32(share*whole)
 }

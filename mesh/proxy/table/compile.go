@@ -52,6 +52,7 @@ func (c *Compiler) Compile(mesh ir.Mesh, previous *Table) (*Table, error) {
 	now := c.Now()
 	b := &builder{Compiler: c, previous: previous, now: now, services: map[string]*service{}, table: &Table{
 		Applied:   now,
+		now:       c.Now,
 		virtual:   map[netip.AddrPort]*Port{},
 		headless:  map[netip.AddrPort]*Port{},
 		local:     map[uint16][]*Port{},

@@ -23,10 +23,39 @@ type Draw struct {
 	group *group
 }
 
-// choice is a group with its share of the draw.
+// lot is groups with their shares of a draw.
+type lot struct {
+	choices []choice
+	total   uint32
+}
+
 type choice struct {
 	below uint32 // drawn when the number is below this and not below an earlier one's
 	group *group
+}
+
+// add adds a group, if it has a share.
+func (l *lot) add(g *group, weight uint32) {
+	if g != nil && weight > 0 {
+		l.total += weight
+		l.choices = append(l.choices, choice{l.total, g})
+	}
+}
+
+// draw returns one of the groups at random; nil when there is none.
+func (l *lot) draw(random Rand) *group {
+	if len(l.choices) == 0 {
+		return nil
+	}
+	if len(l.choices) > 1 {
+		number := random(l.total)
+		for _, c := range l.choices {
+			if number < c.below {
+				return c.group
+			}
+		}
+	}
+	return l.choices[0].group
 }
 
 // group is the members of a revision with the series that their requests are counted with: those that were
@@ -69,29 +98,20 @@ func (c *counted) get() *telemetry.Series {
 // Draw decides at random which revision the next request goes to, by the split's shares, independently
 // of every other draw.
 func (p *Port) Draw(random Rand) Draw {
-	if len(p.choices) == 0 {
+	g := p.all.draw(random)
+	if g == nil {
 		return Draw{Series: p.none.get()}
-	}
-	g := p.choices[0].group
-	if len(p.choices) > 1 {
-		number := random(p.total)
-		for _, c := range p.choices {
-			if number < c.below {
-				g = c.group
-				break
-			}
-		}
 	}
 	return g.drawn(true)
 }
 
-// side returns the group of one side of the split; nil where that has no share.
-func (p *Port) side(revision ir.Revision) *group {
+// side draws from one side of the split; nil where that has no share, or any side will do.
+func (p *Port) side(revision ir.Revision, random Rand) *group {
 	switch revision {
 	case ir.StableRevision:
-		return p.stable
+		return p.stable.draw(random)
 	case ir.CanaryRevision:
-		return p.canary
+		return p.canary.draw(random)
 	default:
 		return nil
 	}

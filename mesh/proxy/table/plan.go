@@ -92,7 +92,7 @@ func (p *Port) Plan(plan *Plan, r Request, random Rand, now time.Time) {
 
 // plan draws the revision and what goes with it.
 func (p *Port) plan(plan *Plan, r Request, random Rand) {
-	g := p.side(plan.Rule.narrow)
+	g := p.side(plan.Rule.narrow, random)
 	switch {
 	case g != nil: // whoever asks for a side is no sample of anybody
 		plan.Draw = g.drawn(false)

@@ -25,14 +25,12 @@ type Port struct {
 	routes *matcher // nil without routes
 	limit  *limiter // of the service, inbound
 
-	choices []choice
-	total   uint32
-	weight  string
-	// stable, canary and baseline are choices with a share; stable's may be the baseline standing in.
-	stable, canary, baseline *group
-	none                     *counted // requests that no revision answers
-	sticky                   *stickiness
-	hashes                   bool // the balancer wants a hash
+	all            lot
+	stable, canary lot // the sides of a split: what of all is on which; the baseline is on stable's
+	weight         string
+	none           *counted // requests that no revision answers
+	sticky         *stickiness
+	hashes         bool // the balancer wants a hash
 
 	// inbound are the destination's series: callers that count themselves, and others.
 	inboundMesh, inboundOther *counted
@@ -136,48 +134,27 @@ func (b *builder) portAs(s *service, port *ir.Port, protocol ir.Protocol, shared
 		}
 		groups[name].counted.get()
 	}
-	if len(shares) > 0 {
-		for _, share := range shares {
-			p.choose(groups[share.Subset], share.Weight)
-		}
-		p.sides(s.Split, groups)
-	} else { // over all endpoints alike
-		for _, subset := range s.Subsets {
-			p.choose(groups[subset.Name], uint32(len(groups[subset.Name].endpoints)))
+	for _, share := range shares {
+		g := groups[share.Subset]
+		p.all.add(g, share.Weight)
+		switch {
+		case s.Split.Canary == "":
+		case share.Subset == s.Split.Canary:
+			p.canary.add(g, share.Weight)
+		default:
+			p.stable.add(g, share.Weight)
 		}
 	}
-	p.sticky = newStickiness(s.policy.Sticky, s.Split.Canary, p)
+	if len(shares) == 0 { // over all endpoints alike
+		for _, subset := range s.Subsets {
+			p.all.add(groups[subset.Name], uint32(len(groups[subset.Name].endpoints)))
+		}
+	}
+	if s.policy.Sticky != nil && p.canary.total > 0 {
+		p.sticky = newStickiness(s.policy.Sticky, s.Split, p.all)
+	}
 	b.inbound(s, p, port)
 	return p
-}
-
-// choose adds a group to what is drawn.
-func (p *Port) choose(g *group, weight uint32) {
-	if g != nil && weight > 0 {
-		p.total += weight
-		p.choices = append(p.choices, choice{p.total, g})
-	}
-}
-
-// sides notes which groups with a share are which side of the split.
-func (p *Port) sides(split ir.Split, groups map[string]*group) {
-	if split.Canary == "" {
-		return
-	}
-	shared := func(revision string) *group {
-		g := groups[revision]
-		if slices.ContainsFunc(p.choices, func(c choice) bool { return c.group == g }) {
-			return g
-		}
-		return nil
-	}
-	p.stable, p.canary = shared(split.Stable), shared(split.Canary)
-	if split.Baseline != "" {
-		p.baseline = shared(split.Baseline)
-	}
-	if p.stable == nil {
-		p.stable = p.baseline
-	}
 }
 
 // weightInForce is the canary's share on this port. It is the split's Weight unless a side has no

@@ -15,35 +15,31 @@ const buckets = 10_000
 // stickiness keeps clients on one side of a release. The cookie's value is "<bucket>.<canary>", the bucket
 // in four digits: it is good for this release only, so that with the next one every client is drawn, and
 // judged, anew. The canary has the buckets from 0 up to its share, the baseline those at the other end,
-// stable what is between; so a client that has come to the canary stays there while its share grows.
+// stable what is between; so a client that has come to the canary stays there while its share grows. While
+// the canary has no share there is no stickiness: nobody is bound to a release that shows nobody anything.
 type stickiness struct {
 	cookie     string
 	suffix     string // of the cookie's value
 	attributes string
-	// canary and baseline are shares in buckets.
-	canary, baseline     uint32
-	toCanary, toBaseline *group
-	toStable             *group
+
+	canary, baseline uint32 // shares, in buckets
+	// toCanary and so on are who gets them, nil where the share is zero.
+	toCanary, toBaseline, toStable *group
 }
 
-// newStickiness is nil unless the canary has a share: nobody is bound to a release that shows nobody anything.
-func newStickiness(sticky *ir.Sticky, canary string, p *Port) *stickiness {
-	if sticky == nil || p.canary == nil {
-		return nil
-	}
-	s := &stickiness{
-		cookie: sticky.Cookie, suffix: "." + canary, attributes: attributes(sticky.TTL),
-		toCanary: p.canary, toStable: p.stable, toBaseline: p.stable,
-	}
+func newStickiness(sticky *ir.Sticky, split ir.Split, shares lot) *stickiness {
+	s := &stickiness{cookie: sticky.Cookie, suffix: "." + split.Canary, attributes: attributes(sticky.TTL)}
 	before := uint32(0)
-	for _, c := range p.choices {
-		share := (c.below - before) * buckets / p.total
+	for _, c := range shares.choices {
+		share := (c.below - before) * buckets / shares.total
 		before = c.below
-		switch c.group {
-		case p.canary:
-			s.canary = share
-		case p.baseline:
+		switch revision := c.group.revision; {
+		case revision == split.Canary:
+			s.canary, s.toCanary = share, c.group
+		case revision == split.Baseline && split.Baseline != "":
 			s.baseline, s.toBaseline = share, c.group
+		default:
+			s.toStable = c.group
 		}
 	}
 	return s

@@ -19,6 +19,7 @@ type Table struct {
 	// Applied is when it was compiled.
 	Applied time.Time
 
+	now      func() time.Time
 	services []*service // as in the mesh
 	virtual  map[netip.AddrPort]*Port
 	headless map[netip.AddrPort]*Port
