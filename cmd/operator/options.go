@@ -10,6 +10,7 @@ type options struct {
 	leaderElect    bool
 	logLevel       string
 	prometheus     prometheusOptions
+	settings       settingsOptions
 	runJobs        bool
 	peersService   string
 	clusterDomain  string
@@ -27,6 +28,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.leaderElect, "leader-elect", true, "let one replica reconcile; off only for a single process")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	o.prometheus.bind(flags)
+	o.settings.bind(flags)
 	flags.BoolVar(&o.runJobs, "run-jobs", true, "run Jobs for metrics of analyses that ask for them")
 	flags.StringVar(&o.peersService, "peers-service", "sluice-peers", "headless Service of the operator's replicas")
 	flags.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "the cluster's DNS domain")

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -24,10 +25,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	gateway "sigs.k8s.io/gateway-api/apis/v1"
+	gatewaybeta "sigs.k8s.io/gateway-api/apis/v1beta1"
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
 	"github.com/sluice-mesh/sluice/controllers"
 	"github.com/sluice-mesh/sluice/controllers/meshsync"
+	"github.com/sluice-mesh/sluice/controllers/traffic"
 	"github.com/sluice-mesh/sluice/internal/meshstatus"
 	"github.com/sluice-mesh/sluice/mesh/xds/server"
 )
@@ -35,7 +39,9 @@ import (
 // newScheme knows the kinds that the operator reads and writes.
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(
+		clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), gateway.Install(scheme), gatewaybeta.Install(scheme),
+	); err != nil {
 		return nil, fmt.Errorf("build scheme: %w", err)
 	}
 	return scheme, nil
@@ -56,7 +62,7 @@ func run(ctx context.Context, o options) error {
 	}
 	replica := os.Getenv("POD_NAME")
 	xds := &mesh{replica: replica, Server: server.New(server.Options{Replica: replica, Registerer: metrics.Registry, Logger: logger.With("part", "xds")})}
-	syncer, err := meshsync.NewSyncer(ctx, m.GetCache(), xds)
+	syncer, err := newSyncer(ctx, m, o, xds)
 	if err != nil {
 		return err
 	}
@@ -65,6 +71,9 @@ func run(ctx context.Context, o options) error {
 	}
 	if err := addReleases(ctx, m, o, xds, logger); err != nil {
 		return err
+	}
+	if err := (&traffic.Reconciler{Client: m.GetClient(), Reader: m.GetAPIReader(), Judge: syncer}).SetupWithManager(m); err != nil {
+		return fmt.Errorf("set up the reconciler of traffic: %w", err)
 	}
 	if err := m.AddReadyzCheck("mesh", func(*http.Request) error {
 		select {
@@ -130,6 +139,21 @@ func newManager(o options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("set up the manager: %w", err)
 	}
 	return m, nil
+}
+
+// newSyncer makes what derives the mesh.
+func newSyncer(ctx context.Context, m ctrl.Manager, o options, xds *mesh) (*meshsync.Syncer, error) {
+	settings, err := o.settings.mesh()
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := discovery.NewDiscoveryClientForConfigAndClient(m.GetConfig(), m.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("set up discovery: %w", err)
+	}
+	return meshsync.NewSyncer(ctx, meshsync.Options{
+		Cache: m.GetCache(), Reader: m.GetAPIReader(), Discovery: kinds, Publisher: xds, Settings: settings,
+	})
 }
 
 // everywhere is a Runnable that needs no leader.

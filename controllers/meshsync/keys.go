@@ -2,6 +2,7 @@ package meshsync
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	gateway "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
 )
@@ -43,6 +45,42 @@ func rolloutKeys(o client.Object) []types.NamespacedName {
 		return nil
 	}
 	return []types.NamespacedName{{Namespace: rollout.Namespace, Name: rollout.Spec.Service.Name}}
+}
+
+// policyKeys of a TrafficPolicy: the Service that it names.
+func policyKeys(o client.Object) []types.NamespacedName {
+	policy, ok := o.(*v1alpha1.TrafficPolicy)
+	if !ok {
+		return nil
+	}
+	return []types.NamespacedName{{Namespace: policy.Namespace, Name: policy.Spec.TargetRef.Name}}
+}
+
+// routeKeys of a route: the Services that it is for, and those that it leads to.
+func routeKeys(o client.Object) []types.NamespacedName {
+	var r route
+	switch o := o.(type) {
+	case *gateway.HTTPRoute:
+		r = httpRoute(o)
+	case *gateway.GRPCRoute:
+		r = grpcRoute(o)
+	}
+	parents := parentKeys(r)
+	if len(parents) == 0 {
+		return nil // a Gateway's
+	}
+	return append(parents, refersTo(r)...)
+}
+
+// parentKeys are the Services that a route is for, each once.
+func parentKeys(r route) []types.NamespacedName {
+	var keys []types.NamespacedName
+	for _, ref := range r.parents {
+		if key, is := parentKey(r.namespace(), ref); is && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // podKeys of a pod: the services whose slices were translated before the pod was known. A pod's

@@ -1,6 +1,7 @@
-// Package meshsync derives the mesh from API objects: Rollouts, Services, EndpointSlices and pods.
-// Translate is pure; Syncer watches and publishes. Every operator replica runs it, leader or not, and
-// all derive the same mesh, because weights live in the Rollouts' status.
+// Package meshsync derives the mesh from API objects: Rollouts, Services, EndpointSlices and pods, and what
+// TrafficPolicies and routes of the Gateway API say about traffic. Translate and Traffic.Apply are pure; Syncer
+// watches and publishes. Every operator replica runs it, leader or not, and all derive the same mesh, because
+// weights live in the Rollouts' status.
 package meshsync
 
 import (
@@ -8,11 +9,11 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
 	"github.com/sluice-mesh/sluice/mesh/ir"
@@ -30,7 +31,7 @@ type Input struct {
 	Rollout *v1alpha1.Rollout
 }
 
-// Translate says what one Service means to the mesh. False: the mesh has nothing to do with it.
+// Translate says what one Service means to the mesh, without its traffic (see Traffic). False: the mesh has nothing to do with it.
 func Translate(in Input) (ir.Service, bool) {
 	service := ir.Service{Namespace: in.Service.Namespace, Name: in.Service.Name}
 	if in.Service.Spec.Type == corev1.ServiceTypeExternalName {
@@ -55,23 +56,6 @@ func Translate(in Input) (ir.Service, bool) {
 	service.Subsets = subsets(in)
 	service.Split = split(in.Rollout, service.Subsets)
 	return service, true
-}
-
-// protocol of a Service's port: what appProtocol or else the port's name declares. What is not declared is TCP.
-func protocol(port corev1.ServicePort) ir.Protocol {
-	declared := port.Name
-	if port.AppProtocol != nil {
-		declared = strings.TrimPrefix(strings.ToLower(*port.AppProtocol), "kubernetes.io/")
-	}
-	word, _, _ := strings.Cut(declared, "-")
-	switch word {
-	case "http", "http1", "http/1.1", "ws":
-		return ir.HTTP
-	case "grpc", "h2c", "http2":
-		return ir.GRPC
-	default:
-		return ir.TCP
-	}
 }
 
 // subsets groups the endpoints by their pods' revision. A pod seen in several slices is one endpoint.
@@ -116,7 +100,7 @@ func subsets(in Input) []ir.Subset {
 			switch {
 			case known == nil, known.revision != revision && known.endpoint.Draining:
 				// An address belongs to one pod at a time: the one that is not leaving.
-				known = &entry{revision, ir.Endpoint{Address: address, Ports: map[string]uint16{}, Draining: draining}}
+				known = &entry{revision, ir.Endpoint{Address: address, Ports: map[string]uint16{}, Zone: ptr.Deref(endpoint.Zone, ""), Draining: draining}}
 				endpoints[address] = known
 			case known.revision != revision:
 				continue

@@ -35,7 +35,7 @@ func slice(endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 
 func endpoint(address, pod string, conditions discoveryv1.EndpointConditions) discoveryv1.Endpoint {
 	return discoveryv1.Endpoint{
-		Addresses: []string{address}, Conditions: conditions,
+		Addresses: []string{address}, Conditions: conditions, Zone: ptr.To("a"),
 		TargetRef: &corev1.ObjectReference{Kind: "Pod", UID: types.UID(pod)},
 	}
 }
@@ -71,7 +71,7 @@ func TestTranslateGroupsEndpointsByTheirPodsRevision(t *testing.T) {
 		t.Fatal("the service is not part of the mesh")
 	}
 	at := func(address string, draining bool) ir.Endpoint {
-		return ir.Endpoint{Address: netip.MustParseAddr(address), Ports: map[string]uint16{"http": 8080}, Draining: draining}
+		return ir.Endpoint{Address: netip.MustParseAddr(address), Ports: map[string]uint16{"http": 8080}, Zone: "a", Draining: draining}
 	}
 	want := ir.Service{
 		Namespace: "shop", Name: "cart", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.9")},
@@ -137,19 +137,28 @@ func TestTranslateSplit(t *testing.T) {
 }
 
 func TestProtocol(t *testing.T) {
+	app := func(protocol string) corev1.ServicePort { return corev1.ServicePort{AppProtocol: &protocol} }
 	cases := map[string]struct {
 		port corev1.ServicePort
 		want ir.Protocol
 	}{
-		"nothing declared":          {corev1.ServicePort{}, ir.TCP},
+		"nothing declared":          {corev1.ServicePort{}, ir.Undeclared},
+		"a name that says nothing":  {corev1.ServicePort{Name: "web"}, ir.Undeclared},
 		"name http":                 {corev1.ServicePort{Name: "http"}, ir.HTTP},
 		"name with a suffix":        {corev1.ServicePort{Name: "http-admin"}, ir.HTTP},
 		"name grpc":                 {corev1.ServicePort{Name: "grpc"}, ir.GRPC},
-		"https is not looked into":  {corev1.ServicePort{Name: "https"}, ir.TCP},
+		"name http2":                {corev1.ServicePort{Name: "http2-a"}, ir.HTTP2},
+		"name tcp":                  {corev1.ServicePort{Name: "tcp-a"}, ir.TCP},
+		"name redis":                {corev1.ServicePort{Name: "redis"}, ir.TCP},
+		"https is not looked into":  {corev1.ServicePort{Name: "https"}, ir.TLS},
 		"appProtocol before name":   {corev1.ServicePort{Name: "http", AppProtocol: ptr.To("tcp")}, ir.TCP},
-		"Kubernetes' own h2c":       {corev1.ServicePort{AppProtocol: ptr.To("kubernetes.io/h2c")}, ir.GRPC},
-		"WebSocket is HTTP":         {corev1.ServicePort{AppProtocol: ptr.To("kubernetes.io/ws")}, ir.HTTP},
-		"appProtocol in upper case": {corev1.ServicePort{AppProtocol: ptr.To("HTTP")}, ir.HTTP},
+		"the version of HTTP":       {app("http/1.1"), ir.HTTP},
+		"Kubernetes' own h2c":       {app("kubernetes.io/h2c"), ir.HTTP2},
+		"gRPC-Web":                  {app("grpc-web"), ir.GRPC},
+		"WebSocket is HTTP":         {app("kubernetes.io/ws"), ir.HTTP},
+		"WebSocket over TLS":        {app("kubernetes.io/wss"), ir.TLS},
+		"appProtocol in upper case": {app("HTTP"), ir.HTTP},
+		"somebody's own protocol":   {app("example.com/gizmo"), ir.Undeclared},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -191,7 +200,7 @@ func TestTranslateAddresses(t *testing.T) {
 			s := service(corev1.ServicePort{Name: "http", Port: 80})
 			s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
 			got, _ := Translate(Input{Service: s, Slices: order, Revision: revision})
-			want := []ir.Subset{{Name: "new", Endpoints: []ir.Endpoint{{Address: netip.MustParseAddr("10.1.0.3"), Ports: map[string]uint16{"http": 8080}}}}}
+			want := []ir.Subset{{Name: "new", Endpoints: []ir.Endpoint{{Address: netip.MustParseAddr("10.1.0.3"), Ports: map[string]uint16{"http": 8080}, Zone: "a"}}}}
 			if diff := cmp.Diff(want, got.Subsets, compareAddresses); diff != "" {
 				t.Errorf("unexpected subsets (-want +got):\n%s", diff)
 			}
