@@ -1,0 +1,121 @@
+package h2
+
+import (
+	"io"
+	"sync"
+	"syscall"
+)
+
+// buffer is lent for what waits to be written.
+type buffer struct{ b []byte }
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+func getBuffer() *buffer { return buffers.Get().(*buffer) }
+
+func putBuffer(p *buffer) {
+	if cap(p.b) <= 2*maxBuffered {
+		p.b = p.b[:0]
+		buffers.Put(p)
+	}
+}
+
+const inputSize = 64 << 10
+
+var inputs = sync.Pool{New: func() any { return new([inputSize]byte) }}
+
+// writeSome writes as much as the socket takes without waiting; where we cannot know, nothing.
+func (l *link) writeSome(p []byte) (int, error) {
+	if l.raw == nil || len(p) == 0 {
+		return 0, nil
+	}
+	w := &l.write
+	w.p, w.n, w.err = p, 0, nil
+	err := l.raw.Write(w.try)
+	w.p = nil
+	if err == nil {
+		err = w.err
+	}
+	return w.n, err
+}
+
+func (l *link) tryWrite(fd uintptr) bool {
+	w := &l.write
+	for {
+		n, err := syscall.Write(int(fd), w.p[w.n:])
+		switch err {
+		case nil:
+			w.n += n
+			if w.n < len(w.p) {
+				continue
+			}
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+		default:
+			w.err = err
+		}
+		return true
+	}
+}
+
+// fill reads more. A link whose peer is silent holds no input buffer where that can be had.
+func (l *link) fill() error {
+	if l.from > 0 {
+		l.to = copy(l.in[:], l.in[l.from:l.to])
+		l.from = 0
+	}
+	if l.raw == nil {
+		if l.in == nil {
+			l.in = inputs.Get().(*[inputSize]byte)
+		}
+		n, err := l.conn.Read(l.in[l.to:])
+		l.to += n
+		if n > 0 {
+			return nil
+		}
+		return err
+	}
+	l.got, l.failed = 0, nil
+	if err := l.raw.Read(l.reader.try); err != nil {
+		return err
+	}
+	if l.failed != nil {
+		return l.failed
+	}
+	if l.got == 0 {
+		return io.EOF
+	}
+	l.to += l.got
+	return nil
+}
+
+func (l *link) tryRead(fd uintptr) bool {
+	if l.in == nil {
+		l.in = inputs.Get().(*[inputSize]byte)
+	}
+	for {
+		n, err := syscall.Read(int(fd), l.in[l.to:])
+		switch err {
+		case nil:
+			l.got = n
+			return true
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			if l.to == 0 {
+				l.releaseInput()
+			}
+			return false
+		}
+		l.failed = err
+		return true
+	}
+}
+
+func (l *link) releaseInput() {
+	if l.in != nil {
+		inputs.Put(l.in)
+		l.in = nil
+	}
+}
