@@ -1,0 +1,395 @@
+package h1
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/sluice-mesh/sluice/mesh/ir"
+	"github.com/sluice-mesh/sluice/mesh/proxy/engine"
+	"github.com/sluice-mesh/sluice/mesh/proxy/observe"
+	"github.com/sluice-mesh/sluice/mesh/proxy/table"
+	"github.com/sluice-mesh/sluice/mesh/proxy/telemetry"
+)
+
+// exchange is one request and its response on their way through. It is made when the head of the request is
+// there whole, and lent like a buffer.
+type exchange struct {
+	c        *conn
+	request  request
+	response response
+	up       *upstream // while the response is read from it
+
+	// The request's body. first is what came with the head, all of it when it is whole; the rest is pumped.
+	body  body
+	first []byte
+	own   *buffer // holds the head and first, where the connection reads on
+	pump  *pump   // nil: nothing to pump
+
+	plan     table.Plan
+	rule     *table.Rule
+	series   *telemetry.Series
+	direct   bool // to the very destination, which is no endpoint of the mesh
+	switches bool // the caller asks for another protocol
+	last     bool // the response is the last of the connection
+
+	begun    time.Time
+	ended    time.Time // zero until the response has come whole
+	deadline time.Time // of the whole request; zero: none
+	until    time.Time // of this try
+	tries    int
+	retrying bool // this try was taken from the budget
+	tried    []*table.Endpoint
+	endpoint *table.Endpoint // of this try, entered
+
+	rest    body // the response's body
+	cut     bool // the response has broken off, or its connection is no good for another reason
+	outcome table.Outcome
+	code    int // how it ended
+	counted bool
+	tally   int // what it was counted with, which its first try decides
+
+	span       *observe.Span
+	propagated []ir.Header
+	record     observe.Record
+	requested  int64 // bytes of the request's body
+	responded  int64 // bytes of the response's body
+	reason     string
+	reached    netip.AddrPort
+}
+
+var exchanges = sync.Pool{New: func() any {
+	x := &exchange{}
+	x.request.fields = make([]field, 0, 24)
+	x.response.fields = make([]field, 0, 24)
+	x.tried = make([]*table.Endpoint, 0, 4)
+	return x
+}}
+
+func newExchange(c *conn) *exchange {
+	x := exchanges.Get().(*exchange)
+	x.c = c
+	return x
+}
+
+// release gives the exchange back; views of the request are no good any more.
+func (x *exchange) release() {
+	x.own.release()
+	request, response := x.request.fields[:0], x.response.fields[:0]
+	clear(x.tried)
+	tried, propagated := x.tried[:0], x.propagated[:0]
+	*x = exchange{tried: tried, propagated: propagated}
+	x.request.fields, x.response.fields = request, response
+	exchanges.Put(x)
+}
+
+// takeBody takes the head off what the connection has buffered, and what there is of the body. Not whole:
+// there is more to come.
+func (x *exchange) takeBody(head int) (whole bool, m *malformed) {
+	r := &x.request
+	x.switches = r.switches()
+	b := x.c.buffered()
+	switch {
+	case r.chunked:
+		x.body.reset(byChunks, 0)
+	default:
+		x.body.reset(byLength, max(0, r.length))
+	}
+	n := 0
+	if !x.body.done {
+		if n, m = x.body.take(b[head:]); m != nil {
+			return false, m
+		}
+	}
+	x.first = b[head : head+n]
+	return x.body.done, nil
+}
+
+// worthwhile reports whether the rest of a body is probably there already and would fit into a large buffer.
+func (x *exchange) worthwhile(head int) bool {
+	return x.c.full && len(x.c.in.b) < largeBuffer && !x.request.chunked && x.request.length+int64(head) <= largeBuffer
+}
+
+// keep takes over the connection's buffer when the connection has to be read on during the exchange.
+func (x *exchange) keep() {
+	c := x.c
+	b, used := c.buffered(), len(x.request.b)+len(x.first)
+	x.own = c.in
+	c.in, c.r, c.w = nil, 0, 0
+	if left := b[used:]; len(left) > 0 {
+		c.in = borrow(max(c.size, len(left)))
+		c.w = copy(c.in.b, left)
+	}
+}
+
+// run carries the request and its response, and reports whether the connection is good for another one.
+func (x *exchange) run() bool {
+	s := x.c.server
+	s.active.Add(1)
+	x.begun = s.Now()
+	if x.own == nil { // the next request begins behind this one
+		x.c.r += len(x.request.b) + len(x.first)
+	}
+	x.requested = int64(len(x.first))
+	x.last = x.request.last() || s.draining.Load()
+	x.carry()
+	good := x.finish()
+	s.active.Add(-1)
+	if x.own == nil {
+		x.c.skip(0)
+	}
+	return good
+}
+
+// carry does what the plan says.
+func (x *exchange) carry() {
+	if s := x.c.server; s.Observer != nil {
+		if x.span = s.Observer.Begin(x); x.span != nil {
+			x.span.Propagate(func(name, value string) {
+				x.propagated = append(x.propagated, ir.Header{Name: name, Value: value})
+			})
+		}
+	}
+	if !x.route() {
+		return
+	}
+	if x.series = x.plan.Series; x.series != nil {
+		x.series.Begin()
+	}
+	x.rule = x.plan.Rule
+	if d := x.rule.Timeouts.Request; d > 0 {
+		x.deadline = x.begun.Add(d)
+		x.c.until = x.deadline
+	}
+	x.c.idle = x.rule.Timeouts.Idle
+	x.c.set(waiting)
+	if x.plan.Delay > 0 && !x.delay() {
+		return
+	}
+	if local := x.plan.Local; local != nil {
+		x.answer(ownAnswer{status: local.Status, location: local.Location, reason: local.Reason}, local.Status)
+		return
+	}
+	if len(x.rule.Mirrors) > 0 {
+		x.mirror()
+	}
+	x.try()
+}
+
+// delay waits on purpose.
+func (x *exchange) delay() bool {
+	d, late := x.plan.Delay, false
+	if !x.deadline.IsZero() && x.rule.Timeouts.Request < d {
+		d, late = x.rule.Timeouts.Request, true
+	}
+	switch {
+	case !x.c.pause(d):
+		x.count(telemetry.Canceled)
+		x.reason, x.last = "caller went away", true
+	case late:
+		x.explain(&failure{status: 504, code: 504, reason: "the request took longer than its timeout"})
+	default:
+		return true
+	}
+	return false
+}
+
+// try offers the request to one endpoint after the other, of the revision that was drawn, as the rule
+// allows.
+func (x *exchange) try() {
+	s, now := x.c.server, x.begun
+	var last *failure
+	for {
+		x.tries++
+		p, f := x.next(now)
+		if f != nil {
+			if last == nil {
+				last = f
+			}
+			break
+		}
+		f = x.offer(p, now)
+		if f == nil {
+			if f = x.wanting(); f == nil {
+				x.respond()
+				return
+			}
+		}
+		x.dropUpstream()
+		now = s.Now()
+		last = f
+		e := x.endpoint
+		x.leave(f.outcome, now)
+		if f.counts {
+			x.countAt(f.code, now)
+		}
+		if !x.again(f, e) {
+			break
+		}
+		now = s.Now()
+	}
+	x.explain(last)
+}
+
+// next picks where the next try goes.
+func (x *exchange) next(now time.Time) (*pool, *failure) {
+	if x.direct {
+		if x.c.pool == nil {
+			x.c.pool = x.c.server.enterPool(x.c.dst)
+		}
+		x.reached = x.c.dst
+		return x.c.pool, nil
+	}
+	e, err := x.plan.Next(x.c.server.Random, x.tried, now)
+	if err != nil {
+		x.giveBack()
+		f := &failure{status: 503, code: telemetry.Unreached, reason: "no endpoint takes requests"}
+		var refused *table.Refused
+		if errors.As(err, &refused) {
+			f.reason = refused.Reason
+		}
+		return nil, f
+	}
+	x.endpoint, x.reached = e, e.Address
+	return e.PoolFor(table.HTTP1).(*pool), nil
+}
+
+// leave ends a try.
+func (x *exchange) leave(outcome table.Outcome, now time.Time) {
+	if x.endpoint != nil {
+		x.plan.Done(x.endpoint, outcome, now)
+		x.endpoint = nil
+	}
+}
+
+func (x *exchange) giveBack() {
+	if x.retrying {
+		x.plan.Retried()
+		x.retrying = false
+	}
+}
+
+// again decides whether the request is tried once more after a try with e, and waits as long as it should.
+func (x *exchange) again(f *failure, e *table.Endpoint) bool {
+	if !f.decided {
+		x.giveBack()
+	}
+	if f.final || x.direct || x.c.ended.Load() != 0 || !x.replayable() {
+		x.giveBack()
+		return false
+	}
+	if !f.decided {
+		if f.wait, x.retrying = x.plan.Retry(f.Failure, x.tries, x.c.server.Random); !x.retrying {
+			return false
+		}
+	}
+	x.tried = append(x.tried, e)
+	if !x.deadline.IsZero() && x.c.server.Now().Add(f.wait).After(x.deadline) {
+		x.giveBack()
+		return false
+	}
+	if f.wait > 0 && !x.c.pause(f.wait) {
+		x.giveBack()
+		*f = *canceled(f.outcome)
+		return false
+	}
+	return true
+}
+
+// wanting looks at a response that has come: whether it says that nobody has processed the request, or the
+// rule wants another try. It is not passed on then.
+func (x *exchange) wanting() *failure {
+	r := &x.response
+	if r.mesh && x.endpoint != nil && x.endpoint.Intended != "" {
+		if reason, found := r.find(engine.Unprocessed); found {
+			f := &failure{status: 503, code: telemetry.Unreached, reason: "request not processed: " + reason}
+			f.On, f.Status, f.GRPC, f.Untouched, f.Idempotent = ir.OnConnectFailure, r.status, -1, true, x.request.idempotent()
+			f.outcome, f.counts = table.Unreached, reason != engine.WrongRevision
+			return f
+		}
+	}
+	if x.rule.Retry == nil || x.direct || r.status < 400 || !x.replayable() {
+		return nil
+	}
+	f := &failure{code: r.status, counts: true, decided: true, outcome: outcome(r.status)}
+	f.On, f.Status, f.GRPC, f.Idempotent = ir.OnStatus, r.status, -1, x.request.idempotent()
+	if r.status >= 500 {
+		f.On = ir.On5xx
+	}
+	var again bool
+	if f.wait, again = x.plan.Retry(f.Failure, x.tries, x.c.server.Random); !again {
+		return nil
+	}
+	x.giveBack()
+	x.retrying = true
+	return f
+}
+
+func outcome(status int) table.Outcome {
+	if status >= 500 {
+		return table.Failed
+	}
+	return table.Succeeded
+}
+
+// finish counts the request as it ended, and reports whether its connection is good for another one.
+func (x *exchange) finish() bool {
+	s := x.c.server
+	whole := x.stopPump()
+	now := x.ended
+	if now.IsZero() {
+		now = s.Now()
+	}
+	x.countAt(x.code, now)
+	x.settle(now)
+	x.giveBack()
+	if s.Observer != nil {
+		x.observe(now)
+	}
+	good := whole && !x.last && x.c.ended.Load() == 0
+	if x.rule != nil && (!x.c.until.IsZero() || x.c.idle > 0) {
+		x.c.until, x.c.idle = time.Time{}, 0
+		_ = x.c.conn.SetWriteDeadline(time.Time{})
+	}
+	return good
+}
+
+// count ends the request for the metrics, the first time it is called.
+func (x *exchange) count(code int) {
+	if !x.counted {
+		x.countAt(code, x.c.server.Now())
+	}
+}
+
+func (x *exchange) countAt(code int, now time.Time) {
+	if x.counted {
+		return
+	}
+	x.counted, x.tally = true, code
+	if x.series != nil {
+		x.series.End(code, now.Sub(x.begun))
+	}
+}
+
+// observe writes what is to be known of the request besides the metrics.
+func (x *exchange) observe(now time.Time) {
+	r := &x.record
+	r.Begun, r.Duration, r.Inbound, r.Protocol = x.begun, now.Sub(x.begun), x.c.server.inbound, "HTTP/1.1"
+	r.Method, r.Path, r.Authority = x.request.method, x.request.path, x.request.authority
+	r.UserAgent, _ = x.request.find("user-agent")
+	r.RequestID, _ = x.request.find("x-request-id")
+	r.Caller, r.Endpoint = x.c.peer, x.reached
+	if x.plan.Port != nil {
+		r.Service = x.plan.Port.Service
+	}
+	r.Revision, r.Code, r.GRPC, r.Tries, r.Reason = x.plan.Revision, x.tally, -1, x.tries, x.reason
+	if x.rule != nil {
+		r.Rule = x.rule.Name
+	}
+	r.RequestBytes, r.ResponseBytes = x.requested, x.responded
+	if x.c.server.inbound {
+		r.Revision = x.c.server.Revision
+	}
+	x.c.server.Observer.End(x.span, r)
+}

@@ -1,0 +1,3 @@
+package h1
+
+func (x *exchange) mirror() {}
