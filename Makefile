@@ -12,6 +12,7 @@ UNIT    := $$(go list ./... | grep -v /sluice/e2e$$)
 include hack/cluster.mk
 include e2e/targets.mk
 include analysis/targets.mk
+include e2e/benchproxy.mk
 
 ##@ Everyday
 
