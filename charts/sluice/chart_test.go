@@ -70,7 +70,7 @@ func TestRenderCRD(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			for _, kind := range []string{"rollouts", "analysistemplates", "clusteranalysistemplates", "analysisruns"} {
+			for _, kind := range []string{"rollouts", "analysistemplates", "clusteranalysistemplates", "analysisruns", "trafficpolicies"} {
 				if got := strings.Contains(out, "name: "+kind+".sluice.dev"); got != test.crd {
 					t.Errorf("CRD of %s is rendered: %v, want %v", kind, got, test.crd)
 				}
@@ -118,6 +118,11 @@ func TestRefusedValues(t *testing.T) {
 		`proxy.image.repository=a"\, x: "b`:      "at '/proxy/image/repository':",
 		"proxy.resources.requests.cpu=null":      "missing property 'cpu'",
 		"proxy.goMemoryLimit=200Mi":              "at '/proxy/goMemoryLimit': '200Mi' does not match pattern",
+		"proxy.accessLog.share=101":              "at '/proxy/accessLog/share': maximum: got 101, want 100",
+		"proxy.accessLog.slow=1":                 "at '/proxy/accessLog/slow': got number, want string",
+		"proxy.tracing.endpoint=collector:4318":  "at '/proxy/tracing/endpoint': 'collector:4318' does not match pattern",
+		"proxy.tracing.format=jaeger":            "at '/proxy/tracing/format': value must be one of",
+		"proxy.tracing.propagation=xray":         "at '/proxy/tracing/propagation': value must be one of",
 		"inject.excludedNamespaces={monitoring}": "at '/inject/excludedNamespaces': no items match contains schema",
 		"prometheus.address=prometheus:9090":     "at '/prometheus/address': 'prometheus:9090' does not match pattern",
 		"prometheus.connection.caSecret=a":       "at '/prometheus/connection/caSecret': got string, want object",

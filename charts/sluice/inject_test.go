@@ -213,6 +213,7 @@ func TestInjectedContainers(t *testing.T) {
 		"POD_NAME":           "metadata.name", "POD_NAMESPACE": "metadata.namespace", "POD_UID": "metadata.uid",
 		"POD_IP": "status.podIP", "HOST_IP": "status.hostIP",
 		"SLUICE_REVISION": "metadata.labels['pod-template-hash']",
+		"SLUICE_ZONE":     "metadata.labels['topology.kubernetes.io/zone']",
 		"SLUICE_SOURCE":   "default",
 	} {
 		if got[name] != want {

@@ -47,8 +47,8 @@ variables, so these are written where they are used.
     {{ $type }}.env{name: "SLUICE_DRAIN", value: {{ .Values.proxy.drain | quote }}},
     {{ $type }}.env{name: "GOMEMLIMIT", value: {{ .Values.proxy.goMemoryLimit | quote }}},
     {{ $type }}.env{name: "GOMAXPROCS", value: {{ .Values.proxy.goMaxProcs | toString | quote }}},
-    {{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" "POD_UID" "metadata.uid" "POD_IP" "status.podIP" "HOST_IP" "status.hostIP" "SLUICE_REVISION" "metadata.labels['pod-template-hash']" }}
-    {{ $type }}.env{name: {{ $name | quote }}, valueFrom: {{ $type }}.env.valueFrom{fieldRef: {{ $type }}.env.valueFrom.fieldRef{fieldPath: {{ $path | quote }}}}}{{ if ne $name "SLUICE_REVISION" }},{{ end }}
+    {{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" "POD_UID" "metadata.uid" "POD_IP" "status.podIP" "HOST_IP" "status.hostIP" "SLUICE_REVISION" "metadata.labels['pod-template-hash']" "SLUICE_ZONE" "metadata.labels['topology.kubernetes.io/zone']" }}
+    {{ $type }}.env{name: {{ $name | quote }}, valueFrom: {{ $type }}.env.valueFrom{fieldRef: {{ $type }}.env.valueFrom.fieldRef{fieldPath: {{ $path | quote }}}}}{{ if ne $name "SLUICE_ZONE" }},{{ end }}
     {{- end }}
   ],
   ports: [
