@@ -36,7 +36,7 @@ func (m *mesh) InForce(service types.NamespacedName, owner string, epoch int64) 
 		Connected: map[string]bool{},
 		Rejected:  state.Rejected,
 	}
-	for _, node := range state.Converged {
+	for _, node := range slices.Concat(state.Converged, state.Unconcerned) {
 		answer.Connected[node] = true
 	}
 	for _, node := range state.Waiting {

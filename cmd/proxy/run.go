@@ -87,6 +87,7 @@ func newClient(s settings, consumer client.Consumer, log *slog.Logger) (*client.
 			ID: s.pod + "." + s.namespace, Cluster: s.source,
 			Metadata: map[string]string{"pod_uid": s.uid, "revision": s.revision, "version": version.Version},
 		},
+		Self:     s.self,
 		Consumer: consumer,
 		Logger:   log,
 	}

@@ -61,6 +61,12 @@ var rules = map[string]rule{
 		never: []string{"./mesh/xds/server"},
 		why:   "what the proxy needs of the server is the protocol",
 	},
+	"the proxy's side of the configuration links neither gRPC nor Envoy's types": {
+		of:    []string{"mesh/xds/client", "mesh/xds/part"},
+		never: []string{"google.golang.org/grpc", "google.golang.org/genproto", "github.com/envoyproxy", "./mesh/xds"},
+		but:   []string{module + "mesh/xds/client", module + "mesh/xds/part"},
+		why:   "they would cost every pod several megabytes of memory, for types of which our own proxy reads none",
+	},
 	"the server does not know the proxy": {
 		of:    []string{"mesh/xds/server"},
 		never: []string{"./mesh/xds/client", "./mesh/proxy"},

@@ -1,215 +1,167 @@
 package client
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-
 	"github.com/sluice-mesh/sluice/mesh/ir"
-	"github.com/sluice-mesh/sluice/mesh/xds"
+	"github.com/sluice-mesh/sluice/mesh/xds/part"
 )
 
-// versioned is a resource with the version that the control plane gave it.
-type versioned struct {
-	xds.Packed
+// holding is a part that is in force. Immutable.
+type holding struct {
+	// version that the control plane gave it, and body as it came: a restarted proxy, which may be a newer
+	// one, reads it again.
 	version string
+	body    []byte
+	part    part.Part
+	// turn counts what has been received.
+	turn uint64
 }
 
-// identity of a resource.
-type identity struct{ typeURL, name string }
-
-// held is what the control plane has sent and we have accepted, with its meaning by service, so that a
-// change costs what has changed and not what there is.
+// held is what the control plane has sent and the consumer has accepted. Guarded by Client.applying.
 type held struct {
-	resources map[identity]versioned
-	// groups are the identities of each service's resources.
-	groups   map[string]map[identity]bool
-	services map[string]ir.Service
-	// answered are the types of which we know all there is.
-	answered map[string]bool
+	parts map[string]*holding
+	turn  uint64
+	// mesh in force, the union of the parts; applied tells whether there is one.
+	mesh    ir.Mesh
+	applied bool
 }
 
-func newHeld() *held {
-	return &held{
-		resources: map[identity]versioned{},
-		groups:    map[string]map[identity]bool{},
-		services:  map[string]ir.Service{},
-		answered:  map[string]bool{},
+// read turns a resource into what is to be held. A split that is older than the one in force, of the same
+// owner, is replaced by that one: a replica that lags behind is no reason to take traffic back, nor to stop
+// a release. kept tells whether there was such a split.
+func (h *held) read(sent resource) (made *holding, kept bool, err error) {
+	if sent.typeURL != part.Type {
+		return nil, false, fmt.Errorf("resource %q: it is a %q", sent.name, sent.typeURL)
+	}
+	decoded, err := part.Decode(sent.body)
+	if err != nil {
+		return nil, false, fmt.Errorf("resource %q: %w", sent.name, err)
+	}
+	h.turn++
+	made = &holding{version: sent.version, part: decoded, turn: h.turn}
+	for i := range decoded.Services {
+		service := &decoded.Services[i]
+		present := h.service(service.Key())
+		if present != nil && newer(present.Split, service.Split) {
+			service.Split, kept = present.Split.WithShares(service.Subsets), true
+		}
+		if present != nil && ir.Equal(*present, *service) {
+			*service = *present // one copy in memory is enough
+			continue
+		}
+		shrink(service.Subsets)
+	}
+	if kept {
+		made.body, _ = decoded.Encode()
+	} else {
+		made.body = bytes.Clone(sent.body)
+	}
+	return made, kept, nil
+}
+
+// newer reports whether a split is a later decision of the same owner than another.
+func newer(split, than ir.Split) bool {
+	return split.Owner != "" && split.Owner == than.Owner && split.Epoch > than.Epoch
+}
+
+// shrink lets endpoints share what they have in common, which is nearly all of their size.
+func shrink(subsets []ir.Subset) {
+	var ports map[string]uint16
+	var zone string
+	for _, subset := range subsets {
+		for i := range subset.Endpoints {
+			endpoint := &subset.Endpoints[i]
+			if maps.Equal(ports, endpoint.Ports) {
+				endpoint.Ports = ports
+			}
+			if zone == endpoint.Zone {
+				endpoint.Zone = zone
+			}
+			ports, zone = endpoint.Ports, endpoint.Zone
+		}
 	}
 }
 
-// complete reports whether every type has been answered, so that the mesh is one and not a part.
-func (h *held) complete() bool {
-	return !slices.ContainsFunc(xds.Types, func(typeURL string) bool { return !h.answered[typeURL] })
+// service in force; nil when there is none of this key.
+func (h *held) service(key string) *ir.Service {
+	i, found := slices.BinarySearchFunc(h.mesh.Services, key, func(s ir.Service, key string) int { return cmp.Compare(s.Key(), key) })
+	if !found {
+		return nil
+	}
+	return &h.mesh.Services[i]
 }
 
-// mesh that the resources mean.
-func (h *held) mesh() ir.Mesh {
-	services := slices.Collect(maps.Values(h.services))
-	slices.SortFunc(services, ir.CompareServices)
-	return ir.Mesh{Services: services}
-}
-
-// versions of a type, to tell a new stream what we have.
-func (h *held) versions(typeURL string) map[string]string {
-	versions := map[string]string{}
-	for id, r := range h.resources {
-		if id.typeURL == typeURL {
-			versions[id.name] = r.version
+// union of the parts: one copy of each service. Where parts disagree, the later decision of the same owner
+// counts, and else what was received last.
+func (h *held) union() ir.Mesh {
+	var mesh ir.Mesh
+	chosen := map[string]ir.Service{}
+	byTurn := slices.SortedFunc(maps.Values(h.parts), func(a, b *holding) int { return cmp.Compare(a.turn, b.turn) })
+	for _, one := range byTurn {
+		if one.part.Settings != nil {
+			mesh.Settings = *one.part.Settings
 		}
+		for _, service := range one.part.Services {
+			if before, found := chosen[service.Key()]; !found || !newer(before.Split, service.Split) {
+				chosen[service.Key()] = service
+			}
+		}
+	}
+	mesh.Services = slices.SortedFunc(maps.Values(chosen), func(a, b ir.Service) int { return cmp.Compare(a.Key(), b.Key()) })
+	return mesh
+}
+
+// errForeign says that the control plane answers for a type that it does not know: settings always exist.
+var errForeign = errors.New("the control plane has no parts of the mesh for us: is it older than this proxy?")
+
+// put exchanges parts (nil: it leads nowhere) and has the consumer apply the mesh that they make, if it means
+// something else now. With an error nothing has changed. While only a part of what a proxy begins with is
+// there (complete is false), nothing is applied.
+func (h *held) put(changes map[string]*holding, complete bool, consumer Consumer) error {
+	before := maps.Clone(h.parts)
+	for name, after := range changes {
+		if after == nil {
+			delete(h.parts, name)
+		} else {
+			h.parts[name] = after
+		}
+	}
+	if !complete && !h.applied {
+		return nil
+	}
+	mesh := h.union()
+	if h.applied && ir.EqualMeshes(mesh, h.mesh) {
+		return nil
+	}
+	if err := consumer.Apply(mesh); err != nil {
+		h.parts = before
+		return err
+	}
+	h.mesh, h.applied = mesh, true
+	return nil
+}
+
+// versions of all parts, to tell a new stream what we have.
+func (h *held) versions() map[string]string {
+	versions := make(map[string]string, len(h.parts))
+	for name, one := range h.parts {
+		versions[name] = one.version
 	}
 	return versions
 }
 
-func (h *held) list() []versioned {
-	return slices.Collect(maps.Values(h.resources))
-}
-
-// fill takes stored resources.
-func (h *held) fill(resources []versioned) error {
-	changes := make(map[identity]*versioned, len(resources))
-	for _, r := range resources {
-		changes[identity{r.Body.GetTypeUrl(), r.Name}] = &r
+// list is what is held in the form of an answer.
+func (h *held) list() *response {
+	made := &response{typeURL: part.Type}
+	for _, name := range slices.Sorted(maps.Keys(h.parts)) {
+		one := h.parts[name]
+		made.resources = append(made.resources, resource{name: name, version: one.version, typeURL: part.Type, body: one.body})
 	}
-	if _, _, err := h.change(changes); err != nil {
-		return err
-	}
-	for _, typeURL := range xds.Types {
-		h.answered[typeURL] = true
-	}
-	return nil
-}
-
-// read turns an answer into changes; nil is a removal. Routes whose split is older than the one we hold
-// of the same owner are refused without a word: a replica that lags behind is no reason to take traffic
-// back, nor to stop a release (refused lists them).
-func (h *held) read(answer *discoveryv3.DeltaDiscoveryResponse) (changes map[identity]*versioned, refused []string, err error) {
-	changes = make(map[identity]*versioned, len(answer.GetResources())+len(answer.GetRemovedResources()))
-	var errs []error
-	for _, sent := range answer.GetResources() {
-		packed, err := xds.Unpack(sent.GetResource())
-		if err == nil && packed.Body.GetTypeUrl() != answer.GetTypeUrl() {
-			err = fmt.Errorf("it is a %s", packed.Body.GetTypeUrl())
-		}
-		if err == nil && packed.Name != sent.GetName() {
-			err = fmt.Errorf("it names itself %q", packed.Name)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("resource %q: %w", sent.GetName(), err))
-			continue
-		}
-		id := identity{answer.GetTypeUrl(), packed.Name}
-		if h.newer(id, packed) {
-			refused = append(refused, packed.Name)
-			continue
-		}
-		changes[id] = &versioned{packed, sent.GetVersion()}
-	}
-	for _, name := range answer.GetRemovedResources() {
-		changes[identity{answer.GetTypeUrl(), name}] = nil
-	}
-	return changes, refused, errors.Join(errs...)
-}
-
-// newer reports whether we hold a route with a newer epoch of the same owner than the one sent.
-func (h *held) newer(id identity, sent xds.Packed) bool {
-	route, isRoute := sent.Message.(*routev3.RouteConfiguration)
-	before, exists := h.resources[id]
-	if !isRoute || !exists {
-		return false
-	}
-	beforeRoute, _ := before.Message.(*routev3.RouteConfiguration)
-	offered, errOffered := xds.SplitOf(route)
-	have, errHave := xds.SplitOf(beforeRoute)
-	return errOffered == nil && errHave == nil && have.Owner != "" && have.Owner == offered.Owner && have.Epoch > offered.Epoch
-}
-
-// change makes the changes and reports whether the mesh means something else now, and how to take them
-// back. With an error nothing has changed.
-func (h *held) change(changes map[identity]*versioned) (meaning bool, undo func(), err error) {
-	resources := map[identity]*versioned{}
-	services := map[string]*ir.Service{}
-	undo = func() {
-		for id, before := range resources {
-			h.set(id, before)
-		}
-		for key, before := range services {
-			h.setService(key, before)
-		}
-	}
-	for id, after := range changes {
-		if before, exists := h.resources[id]; exists {
-			resources[id] = &before
-		} else {
-			resources[id] = nil
-		}
-		h.set(id, after)
-		if key, ours := xds.ServiceOf(id.name); ours {
-			services[key] = nil
-		}
-	}
-	var errs []error
-	for key := range services {
-		before, existed := h.services[key]
-		if existed {
-			services[key] = &before
-		}
-		after, exists, err := h.decode(key)
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case !exists:
-			meaning = meaning || existed
-			h.setService(key, nil)
-		default:
-			meaning = meaning || !existed || !ir.Equal(before, after)
-			h.setService(key, &after)
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		undo()
-		return false, nil, err
-	}
-	return meaning, undo, nil
-}
-
-func (h *held) decode(key string) (ir.Service, bool, error) {
-	var resources xds.Resources
-	for id := range h.groups[key] {
-		resources.Add(h.resources[id].Packed)
-	}
-	return xds.DecodeService(resources)
-}
-
-// set stores a resource, or removes it when it is nil.
-func (h *held) set(id identity, r *versioned) {
-	key, ours := xds.ServiceOf(id.name)
-	if r == nil {
-		delete(h.resources, id)
-		delete(h.groups[key], id)
-		if len(h.groups[key]) == 0 {
-			delete(h.groups, key)
-		}
-		return
-	}
-	h.resources[id] = *r
-	if !ours {
-		return
-	}
-	if h.groups[key] == nil {
-		h.groups[key] = map[identity]bool{}
-	}
-	h.groups[key][id] = true
-}
-
-func (h *held) setService(key string, service *ir.Service) {
-	if service == nil {
-		delete(h.services, key)
-		return
-	}
-	h.services[key] = *service
+	return made
 }

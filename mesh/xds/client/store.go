@@ -10,28 +10,22 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/protobuf/proto"
-
-	"github.com/sluice-mesh/sluice/mesh/xds"
 )
 
-// Store is a file with the last good configuration: a line "sluice-config/1 <SHA-256 of the rest>", then
-// a DeltaDiscoveryResponse with all resources and their versions.
+// Store is a file with the last good configuration: a line "sluice-config/2 <SHA-256 of the rest>", then
+// a DeltaDiscoveryResponse with all parts, their names and their versions.
 type Store struct{ path string }
 
-const storeFormat = "sluice-config/1"
+const storeFormat = "sluice-config/2"
 
 // maxStored bounds what is read back.
-const maxStored = maxAnswer
+const maxStored = 64 << 20
 
 // NewStore names the file; its directory must exist by the time of the first write.
 func NewStore(path string) *Store { return &Store{path: path} }
 
-// Load reads the file. Resources of types that we do not know are left out. fs.ErrNotExist: there is
-// none; any other error: it is not usable.
-func (s *Store) Load() ([]versioned, error) {
+// load reads the file. fs.ErrNotExist: there is none; any other error: it is not usable.
+func (s *Store) load() (*response, error) {
 	file, err := os.Open(s.path)
 	if err != nil {
 		return nil, fmt.Errorf("open configuration: %w", err)
@@ -52,29 +46,16 @@ func (s *Store) Load() ([]versioned, error) {
 	case sum != checksum(body):
 		return nil, errors.New("read configuration: checksum differs")
 	}
-	var message discoveryv3.DeltaDiscoveryResponse
-	if err := proto.Unmarshal(body, &message); err != nil {
-		return nil, fmt.Errorf("parse configuration: %w", err)
+	stored, err := decodeResponse(body)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	var resources []versioned
-	for _, stored := range message.GetResources() {
-		if packed, err := xds.Unpack(stored.GetResource()); err == nil {
-			resources = append(resources, versioned{packed, stored.GetVersion()})
-		}
-	}
-	return resources, nil
+	return stored, nil
 }
 
-// Save replaces the file, whole or not at all.
-func (s *Store) Save(resources []versioned) error {
-	message := &discoveryv3.DeltaDiscoveryResponse{}
-	for _, r := range resources {
-		message.Resources = append(message.Resources, &discoveryv3.Resource{Name: r.Name, Version: r.version, Resource: r.Body})
-	}
-	body, err := proto.Marshal(message)
-	if err != nil {
-		return fmt.Errorf("marshal configuration: %w", err)
-	}
+// save replaces the file, whole or not at all.
+func (s *Store) save(stored *response) error {
+	body := stored.encode()
 	file, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".*")
 	if err != nil {
 		return fmt.Errorf("create configuration: %w", err)

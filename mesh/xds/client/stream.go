@@ -1,176 +1,179 @@
 package client
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/url"
 	"strings"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	statuspb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc"
-	grpcbackoff "google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/keepalive"
-	"google.golang.org/protobuf/types/known/structpb"
-
-	"github.com/sluice-mesh/sluice/mesh/xds"
 )
 
 const (
-	// maxPause bounds the back-off, of connections and of streams.
-	maxPause = 3 * time.Second
-	// maxAnswer bounds an answer: the endpoints of a whole cluster come in one.
-	maxAnswer = 256 << 20
-	// maxReason bounds the text of a rejection.
-	maxReason = 4 << 10
+	method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+	// maxMessage bounds an answer. The control plane sends some 1 MiB at a time, and more only for a service
+	// that is larger by itself.
+	maxMessage = 32 << 20
+	// patience bounds how long the control plane may take to open a stream, and to take a request.
+	patience = 10 * time.Second
 )
 
-// dial connects lazily. A dead peer is noticed by TCP's probes in some five seconds while nothing is
-// under way, and by gRPC's ping at the latest (which may not be sooner than every ten).
-func (c *Client) dial() (*grpc.ClientConn, error) {
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}}
-	conn, err := grpc.NewClient(c.options.Address,
-		grpc.WithTransportCredentials(c.options.Credentials),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "tcp", address)
-		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           grpcbackoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.3, MaxDelay: maxPause},
-			MinConnectTimeout: 3 * time.Second,
-		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer), grpc.WaitForReady(true)),
-		grpc.WithDisableServiceConfig(),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("dial control plane: %w", err)
-	}
-	return conn, nil
-}
+var errSlow = fmt.Errorf("the control plane has not taken a request for %s", patience)
 
-// follow opens one stream after the other.
-func (c *Client) follow(ctx context.Context, changed func()) error {
-	conn, err := c.dial()
-	if err != nil {
-		return err
+// newTransport makes the HTTP/2 transport for gRPC's framing. A dead peer is noticed in some five seconds by
+// TCP's probes while nothing is under way, and by HTTP/2's pings at the latest.
+func (o *Options) newTransport() *http.Transport {
+	dialer := &net.Dialer{
+		Timeout:         3 * time.Second,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3},
 	}
-	defer func() { _ = conn.Close() }()
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = 50*time.Millisecond, maxPause
-	for {
-		opened := c.options.Now()
-		err := c.converse(ctx, conn, changed)
-		if c.options.Now().Sub(opened) > maxPause {
-			pause.Reset()
-		}
-		c.setStatus(func(s *Status) { s.Connected = false })
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		c.log.Warn("lost the control plane", "error", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause.NextBackOff()):
-		}
+	protocols := &http.Protocols{}
+	protocols.SetHTTP2(o.TLS != nil)
+	protocols.SetUnencryptedHTTP2(o.TLS == nil)
+	return &http.Transport{
+		DialContext: dialer.DialContext, TLSClientConfig: o.TLS, TLSHandshakeTimeout: 3 * time.Second,
+		Protocols: protocols, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: 10 * time.Second, PingTimeout: 3 * time.Second, WriteByteTimeout: patience,
+			// What the control plane may send ahead of us reading it.
+			MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 256 << 10,
+		},
 	}
 }
 
-// converse holds one stream to its end.
-func (c *Client) converse(ctx context.Context, conn *grpc.ClientConn, changed func()) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
-	if err != nil {
-		return fmt.Errorf("open stream: %w", err)
-	}
-	node := c.node()
-	for _, typeURL := range xds.Types {
-		request := &discoveryv3.DeltaDiscoveryRequest{
-			Node:                    node,
-			TypeUrl:                 typeURL,
-			ResourceNamesSubscribe:  []string{"*"},
-			InitialResourceVersions: c.held.versions(typeURL),
-		}
-		node = nil
-		if err := stream.Send(request); err != nil {
-			return fmt.Errorf("subscribe: %w", err)
-		}
-	}
-	// A server that has nothing new to say does not answer, so an open stream has to do.
-	c.setStatus(func(s *Status) { s.Connected = true })
-	for {
-		answer, err := stream.Recv()
-		if err != nil {
-			return fmt.Errorf("receive: %w", err)
-		}
-		reply := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: answer.GetTypeUrl(), ResponseNonce: answer.GetNonce()}
-		if err := c.take(answer); err != nil {
-			c.log.Error("reject configuration", "type", answer.GetTypeUrl(), "error", err)
-			reply.ErrorDetail = &statuspb.Status{Code: int32(codes.InvalidArgument), Message: clip(err.Error())}
-			c.setStatus(func(s *Status) { s.Rejected = err.Error() })
-		} else {
-			c.setStatus(func(s *Status) { s.Rejected = "" })
-			changed()
-		}
-		if err := stream.Send(reply); err != nil {
-			return fmt.Errorf("acknowledge: %w", err)
-		}
-	}
+// stream is one gRPC call. Send and receive may be called at the same time, each from one goroutine.
+type stream struct {
+	cancel   context.CancelCauseFunc
+	requests *io.PipeWriter
+	response *http.Response
 }
 
-// take puts an answer in force, or nothing of it and says why.
-func (c *Client) take(answer *discoveryv3.DeltaDiscoveryResponse) error {
-	changes, refused, err := c.held.read(answer)
+// open calls the control plane and returns when it has accepted the stream, with its first request. The
+// context ends the stream.
+func (o *Options) open(ctx context.Context, transport *http.Transport, first []byte) (*stream, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	taken, requests := io.Pipe()
+	target := url.URL{Scheme: "http", Host: o.Address, Path: method}
+	if o.TLS != nil {
+		target.Scheme = "https"
+	}
+	call := (&http.Request{
+		Method: http.MethodPost, URL: &target, Host: o.Address, Body: taken, ContentLength: -1,
+		Proto: "HTTP/2.0", ProtoMajor: 2,
+		Header: http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {agent}},
+	}).WithContext(ctx)
+	s := &stream{cancel: cancel, requests: requests}
+	impatience := time.AfterFunc(patience, func() { cancel(errSlow) })
+	defer impatience.Stop()
+	// The transport reads it once it is connected; where it never is, close ends the write.
+	sent := make(chan error, 1)
+	go func() {
+		defer close(sent)
+		sent <- s.write(first)
+	}()
+	response, err := transport.RoundTrip(call)
+	if err == nil {
+		s.response = response
+		err = accepted(response)
+	}
+	if err == nil {
+		err = <-sent
+	}
 	if err != nil {
-		return err
+		err = cmp.Or(context.Cause(ctx), err)
+		s.close()
+		<-sent
+		return nil, fmt.Errorf("open stream: %w", err)
 	}
-	if len(refused) > 0 {
-		c.log.Warn("keep newer splits than the control plane has", "routes", refused)
+	return s, nil
+}
+
+// accepted reports what is wrong with the head of a response.
+func accepted(response *http.Response) error {
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the control plane answers with HTTP status %d: is its address right?", response.StatusCode)
 	}
-	c.heldMu.Lock()
-	defer c.heldMu.Unlock()
-	meaning, undo, err := c.held.change(changes)
-	if err != nil {
-		return err
+	if kind := response.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/grpc") {
+		return fmt.Errorf("the control plane answers with content of type %q instead of gRPC: is its address right?", kind)
 	}
-	before := c.held.answered[answer.GetTypeUrl()]
-	c.held.answered[answer.GetTypeUrl()] = true
-	// Until every type has been answered there is only a part of a mesh, to which nothing refers yet.
-	if !c.held.complete() || !meaning && c.Status().Configured {
-		return nil
+	if response.Header.Get("Grpc-Status") != "" {
+		return refusal(response.Header)
 	}
-	if err := c.options.Consumer.Apply(c.held.mesh()); err != nil {
-		undo()
-		c.held.answered[answer.GetTypeUrl()] = before
-		return err
-	}
-	c.setStatus(func(s *Status) { s.Configured = true })
 	return nil
 }
 
-func (c *Client) node() *corev3.Node {
-	fields := map[string]*structpb.Value{}
-	for key, value := range c.options.Node.Metadata {
-		fields[key] = structpb.NewStringValue(value)
+// refusal is gRPC's status as an error.
+func refusal(trailer http.Header) error {
+	code, reason := trailer.Get("Grpc-Status"), trailer.Get("Grpc-Message")
+	if plain, err := url.PathUnescape(reason); err == nil {
+		reason = plain
 	}
-	fields["agent"] = structpb.NewStringValue("sluice-proxy")
-	fields["instance"] = structpb.NewStringValue(c.instance)
-	return &corev3.Node{
-		Id:            c.options.Node.ID,
-		Cluster:       c.options.Node.Cluster,
-		UserAgentName: "sluice-proxy",
-		Metadata:      &structpb.Struct{Fields: fields},
+	switch code {
+	case "":
+		return errors.New("the control plane broke off the stream")
+	case "0":
+		return errors.New("the control plane ended the stream")
+	default:
+		return fmt.Errorf("the control plane ended the stream with gRPC status %s: %s", code, clip(reason))
 	}
 }
 
-func clip(text string) string {
-	if len(text) > maxReason {
-		text = text[:maxReason]
+// send sends a message; a control plane that does not take it in time loses the stream.
+func (s *stream) send(message []byte) error {
+	impatience := time.AfterFunc(patience, func() { s.cancel(errSlow) })
+	defer impatience.Stop()
+	return s.write(message)
+}
+
+// write frames a message as gRPC does: a byte that says that it is not compressed, its length, itself.
+func (s *stream) write(message []byte) error {
+	frame := binary.BigEndian.AppendUint32(make([]byte, 1, 5+len(message)), uint32(len(message))) //nolint:gosec // far below 4 GiB
+	if _, err := s.requests.Write(append(frame, message...)); err != nil {
+		return fmt.Errorf("send: %w", err)
 	}
-	return strings.ToValidUTF8(text, "?")
+	return nil
+}
+
+// receive returns the next message. An error ends the stream and says why, in the control plane's words where
+// it has given any.
+func (s *stream) receive() ([]byte, error) {
+	var head [5]byte
+	if _, err := io.ReadFull(s.response.Body, head[:]); err != nil {
+		return nil, s.ended(err)
+	}
+	length := binary.BigEndian.Uint32(head[1:])
+	if head[0] != 0 {
+		return nil, errors.New("receive: the message is compressed, which was not asked for")
+	}
+	if length > maxMessage {
+		return nil, fmt.Errorf("receive: a message of %d bytes, the limit is %d", length, maxMessage)
+	}
+	// Memory grows with what comes, not with what is announced.
+	var message bytes.Buffer
+	if _, err := io.CopyN(&message, s.response.Body, int64(length)); err != nil {
+		return nil, s.ended(err)
+	}
+	return message.Bytes(), nil
+}
+
+func (s *stream) ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return refusal(s.response.Trailer)
+	}
+	return fmt.Errorf("receive: %w", err)
+}
+
+// close ends the stream, and whatever is being sent or received.
+func (s *stream) close() {
+	s.cancel(nil)
+	_ = s.requests.CloseWithError(net.ErrClosed)
+	if s.response != nil {
+		_ = s.response.Body.Close()
+	}
 }

@@ -5,20 +5,22 @@ import (
 	"encoding/hex"
 	"maps"
 	"slices"
+	"strings"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/sluice-mesh/sluice/mesh/xds"
+	"github.com/sluice-mesh/sluice/mesh/xds/part"
 )
 
 // answer answers every open watch that there is something to say to.
 func (t *stream) answer() { t.answerOthers(nil) }
 
-// answerOthers does so for every type but one. What may follow what is in the order of xds.Types.
+// answerOthers does so for every type but one. What may follow what is in the order of types.
 func (t *stream) answerOthers(but *subscription) {
-	for _, typeURL := range xds.Types {
+	for _, typeURL := range types {
 		if sub := t.subscriptions[typeURL]; sub != nil && sub != but {
 			t.answerOne(sub)
 		}
@@ -84,7 +86,10 @@ func (t *stream) news(sub *subscription) (content map[string]*resource, held boo
 		}
 	}
 	switch {
-	case t.delta || len(content) == 0:
+	case len(content) == 0:
+	case sub.typeURL == part.Type:
+		sub.limit(content)
+	case t.delta:
 	case fullState(sub.typeURL):
 		// State of the world: what is left out is gone.
 		for name, r := range sub.sent {
@@ -104,6 +109,34 @@ func (t *stream) news(sub *subscription) (content map[string]*resource, held boo
 		}
 	}
 	return content, held
+}
+
+// maxAnswer is the size of parts beyond which the next answer has the others, so that neither side has to
+// hold many in two forms at once.
+const maxAnswer = 1 << 20
+
+// limit leaves in an answer what fits, or the first part that has to be sent alone. What it takes out stays
+// dirty. Parts at the pod's own address and the settings come first: a proxy begins once it has those.
+func (sub *subscription) limit(content map[string]*resource) {
+	size := 0
+	for i, name := range slices.SortedFunc(maps.Keys(content), orderParts) {
+		size += len(content[name].wire.GetResource().GetValue())
+		if i > 0 && (size > maxAnswer || len(sub.alone) > 0) {
+			delete(content, name)
+		}
+	}
+}
+
+func orderParts(a, b string) int {
+	toA, toB := strings.HasPrefix(a, "to/"), strings.HasPrefix(b, "to/")
+	switch {
+	case toA == toB:
+		return strings.Compare(a, b)
+	case toA:
+		return 1
+	default:
+		return -1
+	}
 }
 
 // same reports whether what the client has is what it should have.

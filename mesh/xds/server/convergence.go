@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-
-	"github.com/sluice-mesh/sluice/mesh/xds"
 )
 
 // Query asks about one decision of a split.
@@ -16,12 +14,15 @@ type Query struct {
 	Epoch int64
 }
 
-// State says which clients, over all replicas, have a decision in force. Clients that do not subscribe
-// to the service's routes are not listed: there is nothing for them to acknowledge.
+// State says which clients, over all replicas, have a decision in force.
 type State struct {
-	// Converged have acknowledged the routes and the clusters and endpoints of every weighted subset.
-	// Waiting have not answered yet. Sorted node ids ("<pod>.<namespace>" of our proxies).
+	// Converged have acknowledged all that they ask for of the service: our proxies the parts that hold it,
+	// others the routes, and the clusters and endpoints of every weighted subset. Waiting have not answered
+	// yet. Sorted node ids ("<pod>.<namespace>" of our proxies).
 	Converged, Waiting []string
+	// Unconcerned are connected and do not ask for the service: there is nothing for them to acknowledge,
+	// and what they ask for later they get with the decision. Sorted; nil in a Query without an owner.
+	Unconcerned []string
 	// Rejected have refused a part of it; by node id, the client's own words.
 	Rejected map[string]string
 	// Lagging replicas serve without having published this decision, or cannot be heard. Sorted.
@@ -62,12 +63,16 @@ type row struct {
 	Rejected string `json:"rejected,omitempty"`
 }
 
-// table is one replica's view: services with a decision, and the streams that subscribe to them.
+// table is one replica's view: services with a decision, and the streams that subscribe to them. The rows of
+// the service named "" say which streams are open at all (connected).
 type table struct {
 	serving   bool
 	decisions map[string]decision
 	rows      map[string]map[int64]row
 }
+
+// connected stands in place of a service's key in rows.
+const connected = ""
 
 func newTable() *table {
 	return &table{decisions: map[string]decision{}, rows: map[string]map[int64]row{}}
@@ -231,6 +236,9 @@ func (c *convergence) state(query Query, self string) State {
 	for name, peer := range c.peers {
 		ask(name, peer.table)
 	}
+	if query.Owner != "" {
+		state.Unconcerned = c.unconcerned(clients)
+	}
 	for node, client := range clients {
 		switch {
 		case client.converged:
@@ -246,6 +254,28 @@ func (c *convergence) state(query Query, self string) State {
 	slices.Sort(state.Lagging)
 	slices.Sort(state.Clamped)
 	return state
+}
+
+// unconcerned lists the nodes that are connected and not among the clients, sorted. A client that has started
+// anew since, and does not ask for the service now, is taken from the clients.
+func (c *convergence) unconcerned(clients map[string]client) []string {
+	found := map[string]bool{}
+	look := func(t *table) {
+		for _, r := range t.rows[connected] {
+			asking, known := clients[r.Node]
+			if !known || r.Instance > asking.instance {
+				delete(clients, r.Node)
+				found[r.Node] = true
+			}
+		}
+	}
+	look(c.local)
+	for _, peer := range c.peers {
+		if peer.table != nil {
+			look(peer.table)
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 // client merges the streams of one node. Ours say which start of the process they are (their instance):
@@ -279,78 +309,4 @@ func (c client) with(r row, query Query) client {
 		c.rejected = one.rejected
 	}
 	return c
-}
-
-// judgeAll brings all rows of the stream up to date.
-func (t *stream) judgeAll() {
-	for _, key := range t.server.convergence.decided() {
-		t.judge(key)
-	}
-}
-
-// judge brings the stream's row of one service up to date.
-func (t *stream) judge(key string) {
-	published, routes := t.server.services[key], t.subscriptions[xds.RouteType]
-	if published == nil || published.meaning.Split.Owner == "" || routes == nil {
-		t.server.convergence.put(key, t.id, nil)
-		return
-	}
-	judged := t.server.convergence.row(key, t.id)
-	judged.Node, judged.Instance, judged.Rejected = t.node, t.instance, ""
-	subscribed, whole := false, true
-	require := func(typeURL, name string) {
-		inForce, refusal := t.has(typeURL, name)
-		whole = whole && inForce
-		if judged.Rejected == "" {
-			judged.Rejected = refusal
-		}
-	}
-	for _, r := range published.resources {
-		switch {
-		case r.typeURL == xds.RouteType && t.covers(routes, r):
-			subscribed = true
-			require(r.typeURL, r.name)
-			for _, cluster := range r.weighs {
-				if t.relevant(cluster) {
-					require(xds.ClusterType, cluster)
-					require(xds.EndpointType, cluster)
-				}
-			}
-		case r.typeURL == xds.ListenerType && r.audience&t.audience != 0:
-			if listeners := t.subscriptions[xds.ListenerType]; listeners != nil && t.covers(listeners, r) {
-				require(r.typeURL, r.name)
-			}
-		}
-	}
-	if !subscribed {
-		t.server.convergence.put(key, t.id, nil)
-		return
-	}
-	if whole {
-		judged.Owner, judged.Epoch = published.meaning.Split.Owner, published.meaning.Split.Epoch
-	}
-	t.server.convergence.put(key, t.id, &judged)
-}
-
-// relevant reports whether the stream must have a weighted cluster: all but the one of all endpoints,
-// for our own proxies, which have its endpoints by subset.
-func (t *stream) relevant(cluster string) bool {
-	r := t.server.resources[xds.ClusterType][cluster]
-	return r == nil || r.audience&t.audience != 0
-}
-
-// has reports whether the stream has a resource in force as it is published, and else why the client
-// refused that.
-func (t *stream) has(typeURL, name string) (bool, string) {
-	sub, published := t.subscriptions[typeURL], t.server.resources[typeURL][name]
-	if sub == nil || published == nil {
-		return false, ""
-	}
-	if inForce := sub.force[name]; inForce != nil && inForce.version == published.version {
-		return true, ""
-	}
-	if refused, found := sub.rejected[name]; found && refused.version == published.version {
-		return false, refused.text
-	}
-	return false, ""
 }

@@ -30,14 +30,17 @@ func want(t *testing.T, answer *discoveryv3.DeltaDiscoveryResponse, expected ...
 	}
 }
 
-// follow subscribes to everything, acknowledging, and returns the answers.
+// wild are the types of which Envoy gets all there is.
+var wild = []string{xds.ClusterType, xds.EndpointType, xds.RouteType}
+
+// everything subscribes to all there is, acknowledging, and returns the answers.
 func (w *wire) everything() []*discoveryv3.DeltaDiscoveryResponse {
 	w.t.Helper()
 	var answers []*discoveryv3.DeltaDiscoveryResponse
-	for _, typeURL := range xds.Types {
+	for _, typeURL := range wild {
 		w.subscribe(typeURL, "*")
 	}
-	for range xds.Types {
+	for range wild {
 		select {
 		case answer := <-w.answers:
 			answers = append(answers, answer)
@@ -46,6 +49,7 @@ func (w *wire) everything() []*discoveryv3.DeltaDiscoveryResponse {
 			w.t.Fatal(err)
 		}
 	}
+	w.nothing() // by now the last acknowledgement has arrived
 	return answers
 }
 
@@ -54,33 +58,29 @@ func TestOrderUp(t *testing.T) {
 	s := newServer("a")
 	publish(t, s, echo(10, 1))
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	w.subscribe(xds.ClusterType, "*")
 	clusters := w.next(xds.ClusterType)
-	want(t, clusters, echoName+"/canary", echoName+"/stable")
+	want(t, clusters, everyEcho, canaryEcho, stableEcho)
 	w.subscribe(xds.RouteType, "*")
-	w.subscribe(xds.ListenerType, "*")
 	w.subscribe(xds.EndpointType, "*")
 	endpoints := w.next(xds.EndpointType)
-	want(t, endpoints, echoName+"/canary", echoName+"/stable")
+	want(t, endpoints, everyEcho, canaryEcho, stableEcho)
 	w.nothing()
 	w.ack(endpoints)
 	w.nothing()
-	if state := s.Convergence(ask(1)); state.Live() || !slices.Equal(state.Waiting, []string{"p1.default"}) {
+	if state := s.Convergence(ask(1)); state.Live() || !slices.Equal(state.Waiting, []string{"envoy"}) {
 		t.Errorf("state before routes: %+v", state)
 	}
 	w.ack(clusters)
 	routes := w.next(xds.RouteType)
 	want(t, routes, echoName)
 	w.nothing()
-	w.ack(routes)
-	listeners := w.next(xds.ListenerType)
-	want(t, listeners, echoName)
 	if state := s.Convergence(ask(1)); state.Live() {
-		t.Errorf("live before the listener is there: %+v", state)
+		t.Errorf("live before the route is acknowledged: %+v", state)
 	}
-	w.ack(listeners)
-	await(t, s, ask(1), converged("p1.default"))
+	w.ack(routes)
+	await(t, s, ask(1), converged("envoy"))
 }
 
 // A new canary: its endpoints are acknowledged before the route that sends requests to them is sent.
@@ -90,63 +90,75 @@ func TestNoWeightBeforeEndpoints(t *testing.T) {
 	before.Subsets = before.Subsets[:1]
 	publish(t, s, split(before, 0, 1))
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	w.everything()
 	publish(t, s, echo(10, 2))
 	endpoints := w.next(xds.EndpointType)
-	want(t, endpoints, echoName+"/canary")
+	want(t, endpoints, everyEcho, canaryEcho)
 	w.nothing()
-	if state := s.Convergence(ask(2)); !slices.Equal(state.Waiting, []string{"p1.default"}) {
+	if state := s.Convergence(ask(2)); !slices.Equal(state.Waiting, []string{"envoy"}) {
 		t.Errorf("state before the route: %+v", state)
 	}
 	w.ack(endpoints)
 	routes := w.next(xds.RouteType)
 	want(t, routes, echoName)
 	w.ack(routes)
-	await(t, s, ask(2), converged("p1.default"))
+	await(t, s, ask(2), converged("envoy"))
 }
 
-// Endpoints that run out wait until the route does not send requests to them, a service goes from the
-// listener down.
+// Endpoints that run out wait until the route does not send requests to them, and a service's route goes
+// before what it names.
 func TestOrderDown(t *testing.T) {
 	s := newServer("a")
 	publish(t, s, echo(10, 1))
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	w.everything()
 
 	withoutCanary := echo(0, 2)
 	withoutCanary.Subsets = withoutCanary.Subsets[:1]
 	publish(t, s, split(withoutCanary, 0, 2))
-	routes := w.next(xds.RouteType)
-	want(t, routes, echoName)
+	first := w.both(xds.EndpointType, xds.RouteType)
+	want(t, first[0], everyEcho)
+	want(t, first[1], echoName)
+	w.ack(first[0])
 	w.nothing()
-	w.ack(routes)
+	w.ack(first[1])
 	endpoints := w.next(xds.EndpointType)
-	want(t, endpoints, echoName+"/canary")
+	want(t, endpoints, canaryEcho)
 	w.ack(endpoints)
 	w.nothing()
 
 	publish(t, s)
-	listeners := w.next(xds.ListenerType)
-	want(t, listeners, "-"+echoName)
-	w.nothing()
-	w.ack(listeners)
-	routes = w.next(xds.RouteType)
+	routes := w.next(xds.RouteType)
 	want(t, routes, "-"+echoName)
 	w.nothing()
 	w.ack(routes)
-	gone := map[string][]string{}
-	for range 2 {
-		answer := <-w.answers
-		gone[answer.GetTypeUrl()] = names(answer)
+	last := w.both(xds.ClusterType, xds.EndpointType)
+	want(t, last[0], "-"+everyEcho, "-"+canaryEcho, "-"+stableEcho)
+	want(t, last[1], "-"+everyEcho, "-"+canaryEcho, "-"+stableEcho)
+}
+
+// both returns the next two answers, which are of these types in either order.
+func (w *wire) both(one, other string) [2]*discoveryv3.DeltaDiscoveryResponse {
+	w.t.Helper()
+	var found [2]*discoveryv3.DeltaDiscoveryResponse
+	for range found {
+		select {
+		case answer := <-w.answers:
+			switch answer.GetTypeUrl() {
+			case one:
+				found[0] = answer
+			case other:
+				found[1] = answer
+			}
+		case <-time.After(patience):
+		}
 	}
-	if diff := cmp.Diff(map[string][]string{
-		xds.ClusterType:  {"-" + echoName + "/canary", "-" + echoName + "/stable"},
-		xds.EndpointType: {"-" + echoName + "/canary", "-" + echoName + "/stable"},
-	}, gone); diff != "" {
-		t.Errorf("the end (-want +got):\n%s", diff)
+	if found[0] == nil || found[1] == nil {
+		w.t.Fatalf("answers %v, want one of %s and one of %s", found, one, other)
 	}
+	return found
 }
 
 // A rejected route does not keep dead endpoints alive.
@@ -154,23 +166,25 @@ func TestRejectedRouteDoesNotHoldEndpoints(t *testing.T) {
 	s := newServer("a")
 	publish(t, s, echo(10, 1))
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	w.everything()
 	lost := echo(10, 1)
 	lost.Subsets = lost.Subsets[:1]
 	publish(t, s, split(lost, 10, 1))
-	routes := w.next(xds.RouteType)
+	first := w.both(xds.EndpointType, xds.RouteType)
+	want(t, first[0], everyEcho)
+	w.ack(first[0])
 	w.nothing()
-	w.nack(routes, "no")
+	w.nack(first[1], "no")
 	endpoints := w.next(xds.EndpointType)
-	want(t, endpoints, echoName+"/canary")
+	want(t, endpoints, canaryEcho)
 }
 
 func TestNoChangeSendsNothing(t *testing.T) {
 	s := newServer("a")
 	publish(t, s, echo(10, 1))
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	w.everything()
 	publish(t, s, echo(10, 1))
 	w.nothing()
@@ -193,15 +207,15 @@ func TestRejectionParks(t *testing.T) {
 	s := server.New(server.Options{Replica: "a", Logger: quiet(), Registerer: registry})
 	publish(t, s, echo(10, 1))
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	w.everything()
-	await(t, s, ask(1), converged("p1.default"))
+	await(t, s, ask(1), converged("envoy"))
 
 	publish(t, s, echo(20, 2))
 	routes := w.next(xds.RouteType)
 	w.nack(routes, "weight 20 is not to my taste")
 	state := await(t, s, ask(2), func(state server.State) bool { return len(state.Rejected) > 0 })
-	if diff := cmp.Diff(server.State{Rejected: map[string]string{"p1.default": "weight 20 is not to my taste"}}, state); diff != "" {
+	if diff := cmp.Diff(server.State{Rejected: map[string]string{"envoy": "weight 20 is not to my taste"}}, state); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
 	}
 	if old := s.Convergence(ask(1)); !old.Live() {
@@ -212,7 +226,7 @@ func TestRejectionParks(t *testing.T) {
 	publish(t, s, echo(0, 3))
 	routes = w.next(xds.RouteType)
 	w.ack(routes)
-	await(t, s, ask(3), converged("p1.default"))
+	await(t, s, ask(3), converged("envoy"))
 	if got := metric(t, registry, "sluice_xds_nacks_total", "route"); got != 1 {
 		t.Errorf("rejected routes: %v", got)
 	}
@@ -255,7 +269,7 @@ func TestForgedAcknowledgement(t *testing.T) {
 	s := newServer("a")
 	publish(t, s, echo(10, 1))
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	w.everything()
 	publish(t, s, echo(20, 2))
 	routes := w.next(xds.RouteType)
@@ -265,7 +279,7 @@ func TestForgedAcknowledgement(t *testing.T) {
 		t.Fatalf("live by a nonce that was never sent: %+v", state)
 	}
 	w.ack(routes)
-	await(t, s, ask(2), converged("p1.default"))
+	await(t, s, ask(2), converged("envoy"))
 }
 
 // A client that has it all from before, from this or another replica, is sent nothing and counts.
@@ -273,41 +287,39 @@ func TestKnownVersionsAreNotSentAgain(t *testing.T) {
 	first := newServer("a")
 	publish(t, first, echo(10, 1), other())
 	address, stop := start(t, first)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	known := versions(w.everything()...)
 	stop()
 
 	second := newServer("b")
 	publish(t, second, other(), echo(10, 1))
 	address, _ = start(t, second)
-	w = connect(t, address, "p1.default")
-	for _, typeURL := range xds.Types {
+	w = connect(t, address, "envoy")
+	for _, typeURL := range wild {
 		w.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: known[typeURL]})
 	}
 	w.nothing()
-	await(t, second, ask(1), converged("p1.default"))
+	await(t, second, ask(1), converged("envoy"))
 
 	// What it had that is no more, and what changed meanwhile, it is told.
 	third := newServer("c")
 	publish(t, third, echo(20, 2))
 	address, _ = start(t, third)
-	w = connect(t, address, "p1.default")
-	for _, typeURL := range xds.Types {
+	w = connect(t, address, "envoy")
+	for _, typeURL := range wild {
 		w.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: known[typeURL]})
 	}
-	for range 2 {
-		answer := <-w.answers
-		switch answer.GetTypeUrl() {
+	for range wild {
+		switch answer := <-w.answers; answer.GetTypeUrl() {
 		case xds.RouteType:
 			want(t, answer, "-default/other:80", echoName)
-		case xds.ListenerType:
-			want(t, answer, "-default/other:80")
+			w.ack(answer)
 		default:
-			t.Fatalf("answer %v", names(answer))
+			want(t, answer, "-default/other:80/*")
+			w.ack(answer)
 		}
-		w.ack(answer)
 	}
-	await(t, third, ask(2), converged("p1.default"))
+	await(t, third, ask(2), converged("envoy"))
 }
 
 func other() ir.Service {
@@ -338,7 +350,7 @@ func TestAskedAgain(t *testing.T) {
 	s := newServer("a")
 	publish(t, s, echo(10, 1))
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	w.subscribe(xds.ListenerType, "echo.default:8080")
 	w.ack(w.next(xds.ListenerType))
 	w.nothing()
@@ -357,7 +369,7 @@ func TestEmptyMesh(t *testing.T) {
 	s := newServer("a")
 	publish(t, s)
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	for _, answer := range w.everything() {
 		want(t, answer)
 	}
@@ -370,17 +382,17 @@ func TestInvalidServiceKeepsItsLast(t *testing.T) {
 	s := newServer("a")
 	publish(t, s, echo(10, 1), other())
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	w.everything()
 	bad, changed := echo(20, 2), other()
 	bad.Split.Shares = []ir.Share{{Subset: "stable", Weight: 7}}
-	changed.Ports[0].Protocol = ir.TCP
+	changed.Ports[0].Protocol = ir.GRPC
 	err := s.Publish(ir.Mesh{Services: []ir.Service{bad, changed}})
 	if err == nil || !strings.Contains(err.Error(), "service default/echo") {
 		t.Errorf("Publish: %v", err)
 	}
-	answer := w.next(xds.ListenerType)
-	want(t, answer, "default/other:80")
+	answer := w.next(xds.ClusterType)
+	want(t, answer, "default/other:80/*")
 	w.nothing()
 	if state := s.Convergence(ask(1)); !state.Live() {
 		t.Errorf("what was published before: %+v", state)
@@ -422,7 +434,7 @@ func TestTooManyTypes(t *testing.T) {
 	s := newServer("a")
 	publish(t, s)
 	address, _ := start(t, s)
-	w := connect(t, address, "p1.default")
+	w := connect(t, address, "envoy")
 	for i := range 40 {
 		if w.stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: strings.Repeat("x", i+1)}) != nil {
 			break

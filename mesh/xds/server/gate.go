@@ -10,23 +10,17 @@ import (
 // unanswered answer has no open watch, so that the order of publishing alone is not the order of arrival.
 //
 //   - Up: a route waits until the stream has acknowledged the clusters and endpoints that it sends
-//     requests to, a listener until the route. That binds only clients that ask for all clusters (or all
-//     routes): gRPC asks for a cluster only once a route names it.
-//   - Down: a listener's removal goes first, then the route's; endpoints that run out wait while a route
-//     in force on the stream sends requests to them, clusters and endpoints that go while it names them,
-//     and the client still has to answer for a newer one. A route that it rejected is not waited for: keeping dead
-//     endpoints helps nobody.
+//     requests to. That binds only clients that ask for all clusters: gRPC asks for a cluster only once a
+//     route names it.
+//   - Down: endpoints that run out wait while a route in force on the stream sends requests to them,
+//     clusters and endpoints that go while it names them, and the client still has to answer for a newer
+//     one. A route that it rejected is not waited for: keeping dead endpoints helps nobody.
+//
+// Parts need no order: each has all of a service.
 func (t *stream) mustWait(sub *subscription, name string, want, have *resource) bool {
 	switch sub.typeURL {
-	case xds.ListenerType:
-		routes := t.subscriptions[xds.RouteType]
-		return want != nil && want.audience == proxies && routes != nil && routes.wildcard && routes.force[name] == nil
 	case xds.RouteType:
-		if want == nil {
-			listeners := t.subscriptions[xds.ListenerType]
-			return listeners != nil && listeners.wildcard && listeners.force[name] != nil
-		}
-		return !t.reaches(want.needs)
+		return want != nil && !t.reaches(want.needs)
 	case xds.ClusterType:
 		return want == nil && t.outdated(name, func(route *resource) []string { return route.names })
 	case xds.EndpointType:
@@ -64,8 +58,8 @@ func (t *stream) reaches(clusters []string) bool {
 	return true
 }
 
-// asks reports whether a published name is part of what the subscription asks for. What is not (the
-// cluster of all endpoints, for our own proxies) needs no acknowledgement.
+// asks reports whether a published name is part of what the subscription asks for. What is not, because it
+// is out of the stream's scope, needs no acknowledgement.
 func (t *stream) asks(sub *subscription, name string) bool {
 	r := t.server.resources[sub.typeURL][name]
 	return r != nil && t.covers(sub, r)

@@ -136,10 +136,14 @@ func (p *proxy) Apply(mesh ir.Mesh) error {
 	return nil
 }
 
-// run connects our own client until the test ends or stop is called.
+// run connects our own client, of a pod that is behind the echo service, until the test ends or stop is
+// called.
 func run(t testing.TB, address, id string, consumer client.Consumer) (stop func()) {
 	t.Helper()
-	c, err := client.New(client.Options{Address: address, Node: client.Node{ID: id, Cluster: "test"}, Consumer: consumer, Logger: quiet()})
+	c, err := client.New(client.Options{
+		Address: address, Node: client.Node{ID: id, Cluster: "test"}, Self: netip.MustParseAddr("127.0.0.1"),
+		Consumer: consumer, Logger: quiet(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,11 +180,9 @@ type wire struct {
 	ended   chan error
 }
 
-// connect as one of our own proxies.
+// connect as Envoy does, without a scope.
 func connect(t *testing.T, address, id string) *wire {
-	return connectAs(t, address, &corev3.Node{Id: id, Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-		"agent": structpb.NewStringValue("sluice-proxy"),
-	}}})
+	return connectAs(t, address, &corev3.Node{Id: id})
 }
 
 func connectAs(t *testing.T, address string, node *corev3.Node) *wire {
@@ -301,4 +303,13 @@ func node(id, instance string) *corev3.Node {
 		"agent":    structpb.NewStringValue("sluice-proxy"),
 		"instance": structpb.NewStringValue(instance),
 	}}}
+}
+
+func metadataOf(t *testing.T, fields map[string]any) *structpb.Struct {
+	t.Helper()
+	made, err := structpb.NewStruct(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sluice-mesh/sluice/mesh/xds"
+	"github.com/sluice-mesh/sluice/mesh/xds/part"
 )
 
 type metrics struct {
@@ -38,7 +39,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	for _, protocol := range []string{"delta", "sotw"} {
 		m.clients.WithLabelValues(protocol)
 	}
-	for _, typeURL := range xds.Types {
+	for _, typeURL := range types {
 		m.pushes.WithLabelValues(shortType(typeURL))
 		m.nacks.WithLabelValues(shortType(typeURL))
 	}
@@ -59,6 +60,8 @@ func shortType(typeURL string) string {
 		return "cluster"
 	case xds.EndpointType:
 		return "endpoint"
+	case part.Type:
+		return "part"
 	default:
 		return "other"
 	}

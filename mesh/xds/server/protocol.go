@@ -32,8 +32,7 @@ func (t *stream) OnStreamRequest(_ int64, request *discoveryv3.DiscoveryRequest)
 	}
 	for name := range sub.names {
 		if !asked[name] {
-			delete(sub.names, name)
-			sub.dropUnless(name, sub.wildcard)
+			t.drop(sub, name)
 		}
 	}
 	t.settle(sub, request.GetResponseNonce(), request.GetErrorDetail())
@@ -63,6 +62,7 @@ func (t *stream) CreateWatch(request *discoveryv3.DiscoveryRequest, asked cache.
 	// An answer to the watch that this one replaces will not be sent any more.
 	clear(sub.issued)
 	t.subscribe(sub, asked)
+	t.present()
 	opened := &watch{sotw: request, sotwAnswers: answers}
 	sub.open = opened
 	t.answerOne(sub)
@@ -109,10 +109,7 @@ func (t *stream) CreateDeltaWatch(request *discoveryv3.DeltaDiscoveryRequest, as
 	t.server.mu.Lock()
 	defer t.server.mu.Unlock()
 	sub := t.subscriptions[request.GetTypeUrl()]
-	if !sub.seen {
-		sub.seen = true
-		t.remember(sub, request.GetInitialResourceVersions())
-	} else {
+	if sub.seen {
 		for _, name := range request.GetResourceNamesSubscribe() {
 			if sub.names[name] {
 				sub.resend(name)
@@ -120,6 +117,11 @@ func (t *stream) CreateDeltaWatch(request *discoveryv3.DeltaDiscoveryRequest, as
 		}
 	}
 	t.subscribe(sub, asked)
+	if !sub.seen {
+		sub.seen = true
+		t.remember(sub, request.GetInitialResourceVersions())
+	}
+	t.present()
 	for _, name := range request.GetResourceNamesUnsubscribe() {
 		// Under a wildcard the name stays subscribed, and the protocol wants it said again what it is.
 		if sub.wildcard && name != "*" {
@@ -134,13 +136,21 @@ func (t *stream) CreateDeltaWatch(request *discoveryv3.DeltaDiscoveryRequest, as
 
 // remember takes a client's word for what it has from an earlier stream.
 func (t *stream) remember(sub *subscription, versions map[string]string) {
+	concerned := map[string]bool{}
 	for name, version := range versions {
+		if !sub.names[name] && !sub.wildcard {
+			continue
+		}
 		known := t.server.resources[sub.typeURL][name]
 		if known == nil || known.version != version {
 			known = &resource{typeURL: sub.typeURL, name: name, version: version}
 		}
-		sub.sent[name], sub.force[name] = known, known
+		sub.sent[name], sub.force[name], sub.dirty[name] = known, known, true
 		sub.initial = false
+		known.concern(concerned)
+	}
+	for key := range concerned {
+		t.judge(key)
 	}
 }
 

@@ -3,48 +3,40 @@ package server
 import (
 	"errors"
 	"fmt"
-	"slices"
 
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
-	"github.com/sluice-mesh/sluice/mesh/xds"
 )
 
-// service is one that is published. Immutable.
+// service is one that is published. Immutable, but for what is encoded of it when Envoy's types are first
+// asked for.
 type service struct {
-	meaning   ir.Service
+	key     string
+	meaning ir.Service
+	// resources of Envoy's types; encoded tells whether they have been made.
 	resources []*resource
+	encoded   bool
 }
 
 // resource is one version of a resource. Immutable; a new version is a new value, and versions, not
 // pointers, are compared.
 type resource struct {
 	typeURL, name, version string
-	// service is the key of the one it belongs to.
+	// service is the key of the one it belongs to; empty for parts, which may hold many.
 	service string
 	// wire is how it travels.
 	wire *discoveryv3.Resource
-	// audience that a wildcard subscription gives it to.
-	audience audience
+	// wildcard: who asks for everything of the type gets it.
+	wildcard bool
+	// decisions that a part holds, by service.
+	decisions map[string]decision
 	// weighs lists the clusters that a route sends requests to, names all that it refers to; needs those
 	// that all routes of the service, which go out together, send requests to. reachable counts an
 	// assignment's ready endpoints.
 	weighs, names, needs []string
 	reachable            int
 }
-
-// audience is who gets a resource without asking for it by name.
-type audience uint8
-
-const (
-	// proxies are our own.
-	proxies audience = 1 << iota
-	// envoys get clusters and routes; listeners for them are not made yet.
-	envoys
-)
 
 // Publish makes this the mesh that clients get. A service that is not valid keeps what was published
 // of it before, and the error names it; the others are published all the same. Publishing what is
@@ -64,83 +56,56 @@ func (s *Server) Publish(mesh ir.Mesh) error {
 			continue
 		}
 		present[key] = true
+		if err := meaning.Validate(); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		normal := meaning.Normalise()
 		if before := s.services[key]; before != nil && ir.Equal(before.meaning, normal) {
 			continue
 		}
-		encoded, err := newService(normal)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		made := &service{key: key, meaning: normal}
+		if s.envoy.Load() {
+			if err := made.encode(); err != nil {
+				errs = append(errs, err)
+				continue
+			}
 		}
-		changed[key] = encoded
+		changed[key] = made
 	}
 	for key := range s.services {
 		if !present[key] {
 			changed[key] = nil
 		}
 	}
-	s.apply(changed)
+	settings := mesh.Settings.Normalise()
+	if err := settings.Validate(); err != nil {
+		errs = append(errs, err)
+		settings = s.parts.settings
+	}
+	s.apply(changed, settings)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("publish mesh: %w", err)
 	}
 	return nil
 }
 
-func newService(meaning ir.Service) (*service, error) {
-	encoded, err := xds.EncodeService(meaning)
-	if err != nil {
-		return nil, err
-	}
-	made := &service{meaning: meaning}
-	var needs []string
-	for _, route := range encoded.Routes {
-		needs = append(needs, xds.WeightedClusters(route)...)
-	}
-	slices.Sort(needs)
-	needs = slices.Compact(needs)
-	for _, packed := range encoded.Pack() {
-		r := &resource{
-			typeURL: packed.Body.TypeUrl,
-			name:    packed.Name,
-			version: packed.Version,
-			service: meaning.Key(),
-			wire:    &discoveryv3.Resource{Name: packed.Name, Version: packed.Version, Resource: packed.Body},
-		}
-		switch message := packed.Message.(type) {
-		case *routev3.RouteConfiguration:
-			r.weighs, r.names, r.needs = xds.WeightedClusters(message), xds.NamedClusters(message), needs
-		case *endpointv3.ClusterLoadAssignment:
-			r.reachable = xds.Reachable(message)
-		}
-		r.audience = audienceOf(r)
-		made.resources = append(made.resources, r)
-	}
-	return made, nil
-}
-
-func audienceOf(r *resource) audience {
-	if r.typeURL == xds.ListenerType {
-		if _, ours := xds.ServiceOf(r.name); ours {
-			return proxies
-		}
-		return 0
-	}
-	if xds.ForEverySubset(r.name) {
-		return envoys
-	}
-	return proxies | envoys
-}
-
 // apply puts the changes in place at once, marks them for every stream that subscribes to them, and
 // answers where a stream is waiting for an answer. nil stands for a service that is gone.
-func (s *Server) apply(changed map[string]*service) {
+func (s *Server) apply(changed map[string]*service, settings ir.Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var touched []*resource
+	exchanged := make(map[string][2]*service, len(changed))
 	for key, after := range changed {
+		if after != nil && s.envoy.Load() {
+			s.encode(after) // somebody has asked for Envoy's types since Publish began
+		}
+		exchanged[key] = [2]*service{s.services[key], after}
 		touched = append(touched, s.replace(key, after)...)
 	}
+	touched = append(touched, s.refresh(exchanged)...)
+	touched = append(touched, s.set(settings)...)
 	if len(touched) > 0 {
 		wave := &wave{start: s.options.Now()}
 		for _, stream := range s.streams {
@@ -166,7 +131,8 @@ func (s *Server) apply(changed map[string]*service) {
 	}
 }
 
-// replace exchanges a service's resources and returns those that came, went or changed.
+// replace exchanges a service with its resources of Envoy's types and returns those that came, went or
+// changed.
 func (s *Server) replace(key string, after *service) []*resource {
 	var touched []*resource
 	kept := map[[2]string]bool{}

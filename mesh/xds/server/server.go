@@ -9,6 +9,9 @@
 // something that the stream's routes still send requests to (see gate.go). All versions are hashes of
 // content, so that a restart, another replica or a publication of the same mesh sends nothing over delta.
 //
+// Our own proxies ask for parts of the mesh by the addresses that they have to do with (package part);
+// those are made for the names that somebody asks for, and Envoy's resources once somebody asks for any.
+//
 // The package knows neither Kubernetes nor who decides about splits.
 package server
 
@@ -16,14 +19,20 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/credentials"
 
 	"github.com/sluice-mesh/sluice/mesh/xds"
+	"github.com/sluice-mesh/sluice/mesh/xds/part"
 )
+
+// types that are published: Envoy's, in the order in which additions are safe, then our own proxies'.
+var types = append(slices.Clone(xds.Types), part.Type)
 
 // Options of a Server. The zero value works and serves in plaintext.
 type Options struct {
@@ -57,15 +66,18 @@ type Server struct {
 	metrics *metrics
 	ready   chan struct{}
 
-	// publishing serialises Publish, which encodes outside of mu.
+	// publishing serialises Publish, which encodes outside of mu. envoy is set once a client has asked for
+	// one of Envoy's types; only with mu held.
 	publishing sync.Mutex
+	envoy      atomic.Bool
 
 	// mu guards what follows, and all of every stream.
 	mu sync.Mutex
 	// services that are published, by key.
 	services map[string]*service
-	// resources that are published, by type and name.
+	// resources that are published, by type and name; parts are those of them that are made on demand.
 	resources map[string]map[string]*resource
+	parts     *parts
 	// streams that are open, by id.
 	streams  map[int64]*stream
 	streamID int64
@@ -99,11 +111,12 @@ func New(options Options) *Server {
 		ready:       make(chan struct{}),
 		services:    map[string]*service{},
 		resources:   map[string]map[string]*resource{},
+		parts:       newParts(),
 		streams:     map[int64]*stream{},
 		closedOnce:  map[string]bool{},
 		convergence: newConvergence(),
 	}
-	for _, typeURL := range xds.Types {
+	for _, typeURL := range types {
 		s.resources[typeURL] = map[string]*resource{}
 	}
 	return s

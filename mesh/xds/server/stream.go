@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"maps"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -13,6 +13,9 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/sluice-mesh/sluice/mesh/xds"
+	"github.com/sluice-mesh/sluice/mesh/xds/part"
 )
 
 // maxTypes bounds the types that one stream may ask for.
@@ -20,8 +23,7 @@ const maxTypes = 32
 
 // stream is one client's stream: what it asked for, what it was sent, what it has acknowledged. It is
 // both the watcher and the callbacks of go-control-plane's protocol, which calls from one goroutine.
-// Everything but
-// stuck is guarded by the server's mu.
+// Everything but stuck is guarded by the server's mu.
 type stream struct {
 	server *Server
 	id     int64
@@ -32,7 +34,7 @@ type stream struct {
 	// Known from the first request on.
 	node     string
 	instance int64
-	audience audience
+	scope    scope
 
 	subscriptions map[string]*subscription
 	waves         []*wave
@@ -49,6 +51,8 @@ type subscription struct {
 	sent, force map[string]*resource
 	// dirty names may need an answer. Those that must wait stay dirty.
 	dirty map[string]bool
+	// alone are parts that are sent one at a time, because the client refused an answer with several.
+	alone map[string]bool
 	// rejected is what the client refused, until it accepts or is sent something else of that name. It
 	// may list what is in force too: a client refuses an answer whole.
 	rejected map[string]rejection
@@ -100,6 +104,11 @@ func (s *Server) close(closed *stream) {
 	delete(s.streams, closed.id)
 	s.convergence.forget(closed.id)
 	closed.leaveWaves()
+	if parts := closed.subscriptions[part.Type]; parts != nil {
+		for name := range parts.names {
+			s.unwatch(name)
+		}
+	}
 	s.metrics.clients.WithLabelValues(closed.protocol()).Dec()
 	s.log.Debug("stream closed", "node", closed.node, "stream", closed.id)
 }
@@ -121,10 +130,7 @@ func (t *stream) introduce(node *corev3.Node) {
 		t.node = "stream-" + strconv.FormatInt(t.id, 10)
 	}
 	fields := node.GetMetadata().GetFields()
-	t.audience = envoys
-	if fields["agent"].GetStringValue() == "sluice-proxy" {
-		t.audience = proxies
-	}
+	t.scope = newScope(fields[scopeField])
 	t.instance, _ = strconv.ParseInt(fields["instance"].GetStringValue(), 10, 64)
 	t.server.log.Debug("stream opened", "node", t.node, "stream", t.id, "protocol", t.protocol())
 }
@@ -137,12 +143,16 @@ func (t *stream) subscription(typeURL string) (*subscription, error) {
 	if len(t.subscriptions) >= maxTypes {
 		return nil, status.Errorf(codes.InvalidArgument, "more than %d types on one stream", maxTypes)
 	}
+	if slices.Contains(xds.Types, typeURL) {
+		t.server.serveEnvoy()
+	}
 	made := &subscription{
 		typeURL:  typeURL,
 		names:    map[string]bool{},
 		sent:     map[string]*resource{},
 		force:    map[string]*resource{},
 		dirty:    map[string]bool{},
+		alone:    map[string]bool{},
 		rejected: map[string]rejection{},
 		issued:   map[any]*delivery{},
 		flights:  map[string]*delivery{},
@@ -152,9 +162,18 @@ func (t *stream) subscription(typeURL string) (*subscription, error) {
 	return made, nil
 }
 
+// sendAlone asks for a part to be sent again without others, so that one that the client cannot use does not
+// keep the others from it.
+func (sub *subscription) sendAlone(name string) {
+	if sub.sent[name] != nil { // still asked for
+		sub.alone[name] = true
+		sub.resend(name)
+	}
+}
+
 // covers reports whether the subscription asks for a resource.
 func (t *stream) covers(sub *subscription, r *resource) bool {
-	return sub.names[r.name] || sub.wildcard && r.audience&t.audience != 0
+	return sub.names[r.name] || sub.wildcard && r.wildcard && t.scope.has(r.service)
 }
 
 // want is what a name should be for this stream now: nil when it does not exist for it.
@@ -180,12 +199,19 @@ func (t *stream) mark(touched []*resource) bool {
 // subscribe brings the subscription to what the client asks for now.
 func (t *stream) subscribe(sub *subscription, asked cache.Subscription) {
 	wildcard, names := asked.IsWildcard(), asked.SubscribedResources()
-	before, wasWildcard := sub.names, sub.wildcard
-	sub.names, sub.wildcard = make(map[string]bool, len(names)), wildcard
+	wasWildcard := sub.wildcard
+	sub.wildcard = wildcard
+	changed := wildcard != wasWildcard
 	for name := range names {
-		sub.names[name] = true
-		if !before[name] {
-			sub.dirty[name] = true
+		if !sub.names[name] {
+			t.add(sub, name)
+			changed = true
+		}
+	}
+	for name := range sub.names {
+		if _, kept := names[name]; !kept {
+			t.drop(sub, name)
+			changed = true
 		}
 	}
 	if wildcard && !wasWildcard {
@@ -199,14 +225,32 @@ func (t *stream) subscribe(sub *subscription, asked cache.Subscription) {
 			sub.dirty[name] = true
 		}
 	}
-	changed := wildcard != wasWildcard || !maps.Equal(before, sub.names)
-	if changed && !wildcard {
+	if wasWildcard && !wildcard {
 		for name := range sub.sent {
 			sub.dropUnless(name, sub.names[name])
 		}
 	}
-	if changed {
+	if changed && sub.typeURL != part.Type {
 		t.judgeAll()
+	}
+}
+
+// add a name to what the client asks for.
+func (t *stream) add(sub *subscription, name string) {
+	sub.names[name], sub.dirty[name] = true, true
+	if sub.typeURL == part.Type {
+		t.server.watch(name)
+		t.judgeHeld(name)
+	}
+}
+
+// drop a name from what the client asks for by name.
+func (t *stream) drop(sub *subscription, name string) {
+	delete(sub.names, name)
+	sub.dropUnless(name, sub.wildcard)
+	if sub.typeURL == part.Type {
+		t.judgeHeld(name)
+		t.server.unwatch(name)
 	}
 }
 
@@ -217,6 +261,7 @@ func (sub *subscription) dropUnless(name string, keep bool) {
 	delete(sub.sent, name)
 	delete(sub.force, name)
 	delete(sub.dirty, name)
+	delete(sub.alone, name)
 	delete(sub.rejected, name)
 }
 
@@ -226,7 +271,7 @@ func (sub *subscription) resend(name string) {
 	sub.dirty[name] = true
 }
 
-// settle takes the client's word about the answer with this nonce. It returns the services concerned.
+// settle takes the client's word about the answer with this nonce.
 func (t *stream) settle(sub *subscription, nonce string, refusal *statuspb.Status) {
 	landed := sub.flights[nonce]
 	if landed == nil {
@@ -234,13 +279,18 @@ func (t *stream) settle(sub *subscription, nonce string, refusal *statuspb.Statu
 	}
 	delete(sub.flights, nonce)
 	delete(t.server.closedOnce, t.node)
+	apart := refusal != nil && sub.typeURL == part.Type && len(landed.content) > 1
 	concerned := map[string]bool{}
 	for name, r := range landed.content {
-		concerned[r.service] = true
-		if old := sub.force[name]; old != nil {
-			concerned[old.service] = true
+		if !sub.names[name] && !sub.wildcard {
+			continue // dropped meanwhile
 		}
+		r.concern(concerned)
+		sub.force[name].concern(concerned)
+		delete(sub.alone, name)
 		switch {
+		case apart:
+			sub.sendAlone(name)
 		case refusal != nil:
 			if r != absent {
 				sub.rejected[name] = rejection{r.version, refusal.GetMessage()}
@@ -261,6 +311,19 @@ func (t *stream) settle(sub *subscription, nonce string, refusal *statuspb.Statu
 	}
 	for key := range concerned {
 		t.judge(key)
+	}
+}
+
+// concern adds the services that a resource has to do with.
+func (r *resource) concern(keys map[string]bool) {
+	if r == nil {
+		return
+	}
+	if r.service != "" {
+		keys[r.service] = true
+	}
+	for key := range r.decisions {
+		keys[key] = true
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sluice-mesh/sluice/mesh/xds"
+	"github.com/sluice-mesh/sluice/mesh/xds/part"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 
 // namedOnly are the types for which a request without names asks for nothing, where for listeners and
 // clusters it asks for all.
-var namedOnly = []string{xds.RouteType, xds.EndpointType}
+var namedOnly = []string{xds.RouteType, xds.EndpointType, part.Type}
 
 func (s *Server) grpcOptions() []grpc.ServerOption {
 	options := []grpc.ServerOption{
@@ -94,6 +95,10 @@ func (a *aggregated) StreamAggregatedResources(rpc discoveryv3.AggregatedDiscove
 }
 
 func (a *aggregated) DeltaAggregatedResources(rpc discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	// A client that has everything from before gets no answer for long: let it see that it is heard.
+	if err := rpc.SendHeader(nil); err != nil {
+		return err
+	}
 	return a.run(true, func(ctx context.Context, stream *stream) error {
 		protocol := delta.NewServer(ctx, stream, stream, delta.DeactivateLegacyWildcardForTypes(namedOnly))
 		return protocol.DeltaStreamHandler(rpc, resourcev3.AnyType)

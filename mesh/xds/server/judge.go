@@ -1,0 +1,115 @@
+package server
+
+import (
+	"github.com/sluice-mesh/sluice/mesh/xds"
+	"github.com/sluice-mesh/sluice/mesh/xds/part"
+)
+
+// judgeAll brings all rows of the stream up to date.
+func (t *stream) judgeAll() {
+	for _, key := range t.server.convergence.decided() {
+		t.judge(key)
+	}
+}
+
+// judgeHeld does so for the services that a part holds.
+func (t *stream) judgeHeld(name string) {
+	for _, key := range t.server.parts.watched[name].keys {
+		t.judge(key)
+	}
+}
+
+// present notes that the stream is open, once it is known what the client asks for.
+func (t *stream) present() {
+	t.server.convergence.put(connected, t.id, &row{Node: t.node, Instance: t.instance})
+}
+
+// judge brings the stream's row of one service up to date.
+func (t *stream) judge(key string) {
+	published := t.server.services[key]
+	if published == nil || published.meaning.Split.Owner == "" {
+		t.server.convergence.put(key, t.id, nil)
+		return
+	}
+	found := verdict{whole: true}
+	t.judgeParts(published, &found)
+	t.judgeRoutes(published, &found)
+	if !found.subscribed {
+		t.server.convergence.put(key, t.id, nil)
+		return
+	}
+	judged := t.server.convergence.row(key, t.id)
+	judged.Node, judged.Instance, judged.Rejected = t.node, t.instance, found.refusal
+	if found.whole {
+		judged.Owner, judged.Epoch = published.meaning.Split.Owner, published.meaning.Split.Epoch
+	}
+	t.server.convergence.put(key, t.id, &judged)
+}
+
+// verdict gathers what a stream has in force of a service: whether it asks for it, whether it has all that
+// it asks for, and else the first reason it gave for refusing a part of it.
+type verdict struct {
+	subscribed, whole bool
+	refusal           string
+}
+
+func (v *verdict) require(inForce bool, refusal string) {
+	v.whole = v.whole && inForce
+	if v.refusal == "" {
+		v.refusal = refusal
+	}
+}
+
+// judgeParts is for our own proxies: every part that holds the service and that the stream subscribes to
+// must be in force with the decision. What else has changed in it since does not matter.
+func (t *stream) judgeParts(published *service, found *verdict) {
+	sub := t.subscriptions[part.Type]
+	if sub == nil {
+		return
+	}
+	for name := range t.server.parts.holders[published.key] {
+		if !sub.names[name] {
+			continue
+		}
+		found.subscribed = true
+		inForce, refusal := t.has(part.Type, name)
+		held := sub.force[name]
+		found.require(inForce || held != nil && held.holds(published.key, published.meaning.Split), refusal)
+	}
+}
+
+// judgeRoutes is for clients of Envoy's types: a route, and the clusters and endpoints that it sends
+// requests to, as far as they are in the stream's scope.
+func (t *stream) judgeRoutes(published *service, found *verdict) {
+	routes := t.subscriptions[xds.RouteType]
+	if routes == nil {
+		return
+	}
+	for _, r := range published.resources {
+		if r.typeURL != xds.RouteType || !t.covers(routes, r) {
+			continue
+		}
+		found.subscribed = true
+		found.require(t.has(r.typeURL, r.name))
+		for _, cluster := range r.weighs {
+			found.require(t.has(xds.ClusterType, cluster))
+			found.require(t.has(xds.EndpointType, cluster))
+		}
+	}
+}
+
+// has reports whether the stream has a resource in force as it is published, and else why the client
+// refused that.
+func (t *stream) has(typeURL, name string) (bool, string) {
+	sub, published := t.subscriptions[typeURL], t.server.resources[typeURL][name]
+	if sub == nil || published == nil {
+		return false, ""
+	}
+	if inForce := sub.force[name]; inForce != nil && inForce.version == published.version {
+		return true, ""
+	}
+	if refused, found := sub.rejected[name]; found && refused.version == published.version {
+		return false, refused.text
+	}
+	return false, ""
+}
