@@ -29,7 +29,7 @@ func (h header) Header(name string) (string, bool) {
 	return value, found
 }
 
-const million = 1_000_000
+const million = ir.Million
 
 var own = Resource{Service: "front", Namespace: "web", Pod: "front-1", Version: "1.2.3"}
 

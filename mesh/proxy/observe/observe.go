@@ -171,7 +171,7 @@ func (o *Observer) Begin(h Headers) *Span {
 
 // draw is true for a share, in parts of a million.
 func (o *Observer) draw(share uint32) bool {
-	return share > 0 && o.options.Random()%1_000_000 < uint64(share)
+	return share > 0 && o.options.Random()%ir.Million < uint64(share)
 }
 
 // End of a request: writes it where the settings ask for it, and ends its span (may be nil). The record is
