@@ -118,7 +118,7 @@ func (b *builder) gather(services []ir.Service) ([]given, error) {
 	var errs []error
 	for i := range services {
 		g := given{Service: services[i], before: before[services[i].Key()]}
-		g.reuse = same[g.Key()] && !slices.ContainsFunc(references(&g.Service), func(key string) bool {
+		g.reuse = same[g.Key()] && !slices.ContainsFunc(g.Dependencies(), func(key string) bool {
 			return !same[key] && (there[key] || before[key] != nil)
 		})
 		if !g.reuse {

@@ -82,8 +82,10 @@ func TestMaxRequestsIsExact(t *testing.T) {
 func TestMaxPendingAndConnections(t *testing.T) {
 	var plan Plan
 	limited(t, ir.Limits{MaxPending: 2, MaxConnections: 1}).Plan(&plan, get("/"), always(0), start)
-	if !plan.AcquirePending() || !plan.AcquirePending() || plan.AcquirePending() {
-		t.Error("two may wait, not three")
+	for i, want := range []bool{true, true, false} {
+		if got := plan.AcquirePending(); got != want {
+			t.Errorf("number %d may wait: %v, want %v", i, got, want)
+		}
 	}
 	plan.ReleasePending()
 	if !plan.AcquirePending() {
@@ -93,8 +95,10 @@ func TestMaxPendingAndConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !e.AcquireConnection() || e.AcquireConnection() {
-		t.Error("one connection, not two")
+	for i, want := range []bool{true, false} {
+		if got := e.AcquireConnection(); got != want {
+			t.Errorf("connection %d: %v, want %v", i, got, want)
+		}
 	}
 	e.ReleaseConnection()
 	if !e.AcquireConnection() {

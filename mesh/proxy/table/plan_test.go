@@ -1,13 +1,17 @@
 package table
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
 	"github.com/sluice-mesh/sluice/mesh/proxy/telemetry"
@@ -258,7 +262,31 @@ func TestUndeclared(t *testing.T) {
 	to := other("other", 2, ir.Split{}, pods("w1", web, 3))
 	to.Ports[0].Protocol = ir.Undeclared
 	c := newCompiler(pools{})
+	registry := prometheus.NewRegistry()
+	c.Recorder = telemetry.New(registry)
 	compiled := compile(t, c, nil, s, to)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	atZero := map[string]bool{}
+	for _, m := range families[slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "sluice_requests_started_total" })].Metric {
+		labels := map[string]string{}
+		for _, l := range m.Label {
+			labels[l.GetName()] = l.GetValue()
+		}
+		atZero[fmt.Sprint(labels["service"], " ", labels["revision"], " ", labels["protocol"], " ", labels["weight"])] = true
+	}
+	for _, revision := range []string{"v1", "v2"} {
+		for _, protocol := range []string{"http", "http2", "tcp"} {
+			if name := fmt.Sprintf("shop %s %s 30", revision, protocol); !atZero[name] {
+				t.Errorf("no series of %s", name)
+			}
+		}
+	}
+	if len(atZero) != 6 {
+		t.Errorf("series %v", atZero)
+	}
 	port := compiled.Outbound(netip.AddrPortFrom(clusterIP, 80))
 	if port.Protocol != ir.Undeclared || port.As(ir.HTTP).As(ir.TCP) != port.As(ir.HTTP) {
 		t.Errorf("port speaks %s", port.Protocol)

@@ -195,20 +195,6 @@ func (b *builder) lookup(p *Port, service string, number uint16) *Port {
 	return s.ports[i].As(p.Protocol)
 }
 
-// references are the services that the routes of a service lead to.
-func references(s *ir.Service) []string {
-	var names []string
-	for _, r := range s.Routes {
-		for _, to := range r.Backends {
-			names = append(names, to.Service)
-		}
-		for _, to := range r.Mirrors {
-			names = append(names, to.Service)
-		}
-	}
-	return names
-}
-
 func changes(c *ir.HeaderChanges) *ir.HeaderChanges {
 	if len(c.Set) == 0 && len(c.Add) == 0 && len(c.Remove) == 0 {
 		return nil

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"math"
 	"strconv"
 	"strings"
@@ -23,7 +24,7 @@ type stickiness struct {
 	attributes string
 
 	canary, baseline uint32 // shares, in buckets
-	// toCanary and so on are who gets them, nil where the share is zero.
+	// toCanary and so on are who gets them.
 	toCanary, toBaseline, toStable *group
 }
 
@@ -42,6 +43,7 @@ func newStickiness(sticky *ir.Sticky, split ir.Split, shares lot) *stickiness {
 			s.toStable = c.group
 		}
 	}
+	s.toStable = cmp.Or(s.toStable, s.toBaseline, s.toCanary) // gets what rounding leaves
 	return s
 }
 
