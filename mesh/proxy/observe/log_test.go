@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -272,7 +273,7 @@ func TestNothingAskedFor(t *testing.T) {
 	}
 }
 
-// TestLineFields is what the page about it lists.
+// TestLineFields holds the line to the page about it.
 func TestLineFields(t *testing.T) {
 	r := someRecord()
 	r.GRPC = 0
@@ -287,6 +288,15 @@ func TestLineFields(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(read))); diff != "" {
 		t.Errorf("fields (-want +got):\n%s", diff)
+	}
+	page, err := os.ReadFile("../../../docs/observe.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range want {
+		if !strings.Contains(string(page), "`"+field+"`") {
+			t.Errorf("the page does not explain %s", field)
+		}
 	}
 }
 
