@@ -59,7 +59,7 @@ func (s *stream) respondLocally(b *batch, local table.Local, extra ...field) {
 		s.settle(b)
 		return
 	}
-	text := fmt.Sprintf("sluice: %s: %s\n", s.name, local.Reason)
+	text := fmt.Sprintf("sluice: %s: %s\n", s.name(), local.Reason)
 	f := &s.response
 	f.buf, f.done = nil, true
 	if s.head.grpc {
@@ -104,7 +104,7 @@ func (s *stream) cut(b *batch, status int, reason string) {
 	s.response.done = true
 	s.response.trailers = []field{
 		{Name: "grpc-status", Value: strconv.Itoa(grpcOf(status))},
-		{Name: "grpc-message", Value: percent("sluice: " + s.name + ": " + reason)},
+		{Name: "grpc-message", Value: percent("sluice: " + s.name() + ": " + reason)},
 	}
 	s.push(b, &s.response, s.up, &s.down, nil)
 }

@@ -39,15 +39,28 @@ func (s *stream) attempt(b *batch) {
 		try := s.tries
 		s.patience = time.AfterFunc(t, func() { s.tryTimeout(try, t) })
 	}
-	s.waiting = true
 	to.take(b, s)
 }
 
 // opened sends the request on a leg that it has got; the pool's link has it already (see link.open).
 func (s *stream) opened(b *batch, g *leg) {
-	s.up, s.waiting = g, false
+	s.up = g
 	if !s.request.closed && (len(s.request.buf) > 0 || s.request.done) {
 		s.push(b, &s.request, &s.down, g, nil)
+	}
+}
+
+// noWait ends the waiting for a connection, if the stream waits. The pool has taken it out of its list already
+// or does so now.
+func (s *stream) noWait() {
+	if s.waiting == nil {
+		return
+	}
+	s.waiting.forget(s)
+	s.waiting = nil
+	if s.pending {
+		s.plan.ReleasePending()
+		s.pending = false
 	}
 }
 
@@ -58,17 +71,20 @@ func (s *stream) bodyless() bool {
 
 // unreached ends a try that got no connection.
 func (s *stream) unreached(b *batch, err error) {
-	s.waiting = false
 	status := http.StatusServiceUnavailable
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		status = http.StatusGatewayTimeout
 	}
-	s.failed(b, failure{
+	f := failure{
 		Failure: table.Failure{On: ir.OnConnectFailure, GRPC: -1, Untouched: true},
 		outcome: table.Unreached, count: telemetry.Unreached, status: status,
 		reason: "no connection: " + err.Error(), unreachable: true,
-	})
+	}
+	if refused := (*table.Refused)(nil); errors.As(err, &refused) {
+		f.Untouched, f.outcome, f.reason = false, table.Canceled, refused.Reason
+	}
+	s.failed(b, f)
 }
 
 // failure is a try that has ended without a response that goes to the caller.
@@ -147,7 +163,7 @@ func (s *stream) tryTimeout(try int, t time.Duration) {
 		if s.tries != try || s.responded {
 			return
 		}
-		s.waiting = false
+		s.noWait()
 		s.failed(b, failure{
 			Failure: table.Failure{On: ir.OnTimeout, GRPC: -1}, outcome: table.Failed,
 			count: http.StatusGatewayTimeout, status: http.StatusGatewayTimeout,
@@ -162,7 +178,7 @@ func (s *stream) timeout(reason string) {
 }
 
 func (s *stream) tooLate(b *batch, reason string) {
-	s.waiting = false
+	s.noWait()
 	s.broke(http.StatusGatewayTimeout, reason)
 	if s.responded {
 		s.cut(b, http.StatusGatewayTimeout, reason)
@@ -175,7 +191,7 @@ func (s *stream) tooLate(b *batch, reason string) {
 func (s *stream) Close() error {
 	s.later(func(s *stream, b *batch) {
 		const reason = "the revision that it was drawn to is gone"
-		s.waiting = false
+		s.noWait()
 		if s.responded {
 			if s.head.grpc {
 				s.grpc = 14

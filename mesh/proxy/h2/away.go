@@ -38,9 +38,9 @@ func (d *downstream) sendFinal(b *batch) {
 	d.mark(b)
 }
 
-// empty closes a connection that was sent away, when its last stream has ended; the link's lock is held.
-func (d *downstream) empty(b *batch) {
-	if d.final {
+// ended closes a connection that was sent away, when its last stream has ended; the link's lock is held.
+func (d *downstream) ended(b *batch) {
+	if d.final && len(d.legs) == 0 {
 		d.closing = true
 		d.nudge(b)
 	}

@@ -38,7 +38,10 @@ func (s *stream) prepare() {
 	}
 	if s.span != nil {
 		s.span.Propagate(func(name, value string) {
-			fields = append(without(fields, name), field{Name: name, Value: value})
+			fields = without(fields, name)
+			if value != "" {
+				fields = append(fields, field{Name: name, Value: value})
+			}
 		})
 	}
 	s.changed = fields

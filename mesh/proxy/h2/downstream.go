@@ -164,7 +164,6 @@ func (d *downstream) begin(b *batch, id uint32, h head, fields []field, tooLarge
 	if end && h.length > 0 {
 		s.request.length = 0
 	}
-	s.name = d.dst.String()
 	switch {
 	case tooLarge:
 		s.status = http.StatusRequestHeaderFieldsTooLarge
@@ -196,18 +195,14 @@ var noRule table.Rule
 
 func (d *downstream) planOutbound(s *stream) {
 	if t := d.server.Table(); t != d.table {
-		d.table, d.port = t, t.Outbound(d.dst)
+		d.table, d.port = t, carried(t.Outbound(d.dst))
 	}
-	if d.port == nil || !carries(d.port.Protocol) {
+	if d.port == nil {
 		s.straight = d.server.to(d.dst) // the service has left the mesh since the connection was opened
 		return
 	}
 	d.port.Plan(&s.plan, s, d.server.Random, s.begun)
 	s.planned = true
-	s.name = d.port.Service
-	if s.plan.Revision != "" {
-		s.name += " revision " + s.plan.Revision
-	}
 	s.drawMirrors()
 }
 
@@ -219,19 +214,23 @@ func (d *downstream) planInbound(b *batch, s *stream) bool {
 		s.misdirected(b, s.head.intended)
 		return false
 	}
-	if port := d.server.Table().Inbound(d.dst.Port(), service); port != nil {
+	if port := carried(d.server.Table().Inbound(d.dst.Port(), service)); port != nil {
 		port.PlanInbound(&s.plan, s, mesh, s.begun)
 	}
 	s.straight = d.server.to(d.dst)
 	return true
 }
 
-func carries(p ir.Protocol) bool {
-	switch p {
-	case ir.HTTP, ir.HTTP2, ir.GRPC, ir.Undeclared:
-		return true
+// carried returns the port as that of an HTTP/2 connection; nil where it is none that we may read.
+func carried(p *table.Port) *table.Port {
+	if p == nil {
+		return nil
 	}
-	return false
+	switch p = p.As(ir.HTTP2); p.Protocol {
+	case ir.HTTP, ir.HTTP2, ir.GRPC:
+		return p
+	}
+	return nil
 }
 
 // requestTrailers ends a request.

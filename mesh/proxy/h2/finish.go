@@ -77,7 +77,7 @@ func (s *stream) count(status int, now time.Time) {
 	if s.plan.Series == nil {
 		return
 	}
-	if s.grpc >= 0 {
+	if s.head.grpc {
 		s.plan.Series.EndGRPC(status, s.grpc, now.Sub(s.begun))
 	} else {
 		s.plan.Series.End(status, now.Sub(s.begun))
@@ -88,7 +88,7 @@ func (s *stream) observe(now time.Time) {
 	r := observe.Record{
 		Begun: s.begun, Duration: now.Sub(s.begun), Inbound: s.server.inbound, Protocol: "HTTP/2",
 		Method: s.head.method, Path: s.head.path, Authority: s.head.authority, Caller: s.caller.peer,
-		Service: s.name, Rule: s.plan.Rule.Name, Revision: s.plan.Revision,
+		Rule: s.plan.Rule.Name, Revision: s.plan.Revision,
 		Code: s.status, GRPC: s.grpc, Tries: s.tries, Reason: s.reason,
 		RequestBytes: s.request.total, ResponseBytes: s.response.total,
 	}

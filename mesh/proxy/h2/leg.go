@@ -45,14 +45,14 @@ func (r *ring) find(id uint32) (byUs, found bool) {
 func (l *link) lately(id uint32) (byUs, found bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.ended.find(id)
+	return l.past.find(id)
 }
 
 // refuse resets a stream that never became one.
 func (l *link) refuse(b *batch, id uint32, c code) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ended.note(id, true)
+	l.past.note(id, true)
 	if out := l.room(); out != nil {
 		out.b = appendReset(out.b, id, c)
 		l.mark(b)
@@ -72,14 +72,12 @@ func (g *leg) close(b *batch, reset bool, c code) {
 		return // the link has ended
 	}
 	delete(l.legs, g.id)
-	l.ended.note(g.id, reset)
+	l.past.note(g.id, reset)
 	if out := l.room(); out != nil && reset {
 		out.b = appendReset(out.b, g.id, c)
 		l.mark(b)
 	}
-	if len(l.legs) == 0 {
-		l.role.empty(b)
-	}
+	l.role.ended(b)
 }
 
 // headers sends a block; the stream's lock is held.

@@ -19,8 +19,8 @@ type role interface {
 	settled(b *batch)
 	goAway(b *batch, last uint32, c code)
 	pong(b *batch, data []byte)
-	// empty is told, with the lock held, that the last stream has ended.
-	empty(b *batch)
+	// ended is told, with the lock held, that a stream has ended.
+	ended(b *batch)
 	// lost tells a stream that the link has ended.
 	lost(b *batch, g *leg)
 }
@@ -47,7 +47,7 @@ type link struct {
 	limit      uint32
 	legs       map[uint32]*leg
 	next       uint32 // id of the next stream that we open
-	ended      ring
+	past       ring
 	blocked    []*leg // that wait for the connection's window or room in the buffer
 	dirty      bool   // in somebody's batch
 	writing    bool

@@ -38,7 +38,7 @@ func (s *stream) sendMirrors() {
 	}
 	s.copies = false
 	s.plan.Mirrored(s.server.Random, func(p *table.Plan) {
-		x := &stream{server: s.server, peer: s.peer, head: s.head, fields: slices.Clone(s.fields), name: "mirror"}
+		x := &stream{server: s.server, peer: s.peer, head: s.head, fields: slices.Clone(s.fields)}
 		x.grpc, x.counted, x.planned = -1, true, true
 		x.plan = *p
 		x.begun = s.begun

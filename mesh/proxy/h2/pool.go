@@ -13,23 +13,19 @@ import (
 	"github.com/sluice-mesh/sluice/mesh/proxy/table"
 )
 
-// maxPending requests wait for a connection to one endpoint, maxLinks connections are kept to it.
-const (
-	maxPending = 1024
-	maxLinks   = 1024
-)
-
 // pool has the links to one endpoint.
 type pool struct {
 	engine.Options
-	dial    func(context.Context) (net.Conn, error)
-	retired atomic.Bool
-	running sync.WaitGroup
+	endpoint *table.Endpoint // nil: an address that is no endpoint's
+	dial     func(context.Context) (net.Conn, error)
+	retired  atomic.Bool
+	running  sync.WaitGroup
+	waits    atomic.Int64 // how many wait
 
 	mu          sync.Mutex
 	links       []*upstream // that take streams
 	all         []*upstream
-	waiting     []waiter
+	waiting     []*stream
 	dialing     bool
 	cancel      context.CancelFunc // of the dialling
 	closed      bool
@@ -40,17 +36,13 @@ type pool struct {
 // lookTime is how often the links are looked after.
 const lookTime = time.Second
 
-// waiter is a try that waits for a connection.
-type waiter struct {
-	s   *stream
-	try int
-}
-
 // NewPool returns what makes the pools of endpoints for Outbound.
 func NewPool(o engine.Options) func(*table.Endpoint) table.Pool {
 	o.Limits = o.Limits.Complete()
 	return func(e *table.Endpoint) table.Pool {
-		return newPool(o, func(ctx context.Context) (net.Conn, error) { return o.Dial(ctx, e, "h2") })
+		p := newPool(o, func(ctx context.Context) (net.Conn, error) { return o.Dial(ctx, e, "h2") })
+		p.endpoint = e
+		return p
 	}
 }
 
@@ -59,48 +51,70 @@ func newPool(o engine.Options, dial func(context.Context) (net.Conn, error)) *po
 }
 
 var (
-	errPending = errors.New("too many requests wait for a connection to the endpoint")
-	errClosed  = errors.New("the proxy is closing")
-	errLimit   = errors.New("the endpoint takes no streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0)")
+	errClosed = errors.New("the proxy is closing")
+	errLimit  = errors.New("the endpoint takes no streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0)")
 )
 
-// take gives the stream, whose lock is held, a leg on a link: at once, or when there is a connection.
-// It fills one link after the other, since few full links are written with fewer system calls than many.
+// take gives the stream, whose lock is held, a leg on a link: at once, or when there is one.
 func (p *pool) take(b *batch, s *stream) {
 	p.retired.Store(false)
 	p.mu.Lock()
-	for _, most := range [...]int{enoughStreams, maxID} {
-		for _, u := range p.links {
-			if g := u.open(b, s, most); g != nil {
-				if most == maxID {
-					p.connect() // the next may have room of its own
-				}
-				p.mu.Unlock()
-				s.opened(b, g)
-				return
-			}
-		}
-	}
+	g := p.pick(b, s)
 	var err error
 	switch {
+	case g != nil:
 	case p.closed:
 		err = errClosed
-	case len(p.waiting) >= maxPending:
-		err = errPending
+	case !p.connect() && !s.plan.AcquirePending():
+		err = table.ErrPending
 	default:
-		p.waiting = append(p.waiting, waiter{s, s.tries})
-		p.connect()
+		s.waiting, s.pending = p, !p.dialing
+		p.waiting = append(p.waiting, s)
+		p.waits.Add(1)
 	}
 	p.mu.Unlock()
-	if err != nil {
+	switch {
+	case g != nil:
+		s.opened(b, g)
+	case err != nil:
 		s.unreached(b, err)
 	}
 }
 
-// connect opens another link, one at a time; mu is held.
-func (p *pool) connect() {
-	if p.dialing || p.closed || len(p.all) >= maxLinks {
-		return
+// pick opens a stream on a link that has room; mu is held. It fills one link after the other, since few full
+// links are written with fewer system calls than many.
+func (p *pool) pick(b *batch, s *stream) *leg {
+	for _, u := range p.links {
+		if g := u.open(b, s, enoughStreams); g != nil {
+			return g
+		}
+	}
+	for _, u := range p.links {
+		if g := u.open(b, s, maxID); g != nil {
+			p.connect() // the next may have room of its own
+			return g
+		}
+	}
+	return nil
+}
+
+// forget takes a stream out that waits no more.
+func (p *pool) forget(s *stream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.waiting, s); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+		p.waits.Add(-1)
+	}
+}
+
+// connect opens another link, one at a time, and reports whether one is on its way; mu is held.
+func (p *pool) connect() bool {
+	if p.dialing || p.closed {
+		return p.dialing
+	}
+	if p.endpoint != nil && !p.endpoint.AcquireConnection() {
+		return false
 	}
 	p.dialing = true
 	ctx, cancel := context.WithCancel(context.Background())
@@ -111,36 +125,54 @@ func (p *pool) connect() {
 		defer cancel()
 		conn, err := p.dial(ctx)
 		if err != nil {
+			p.release()
 			p.opened(nil, err)
 			return
 		}
 		newUpstream(p, conn).serve()
 	}()
+	return true
+}
+
+// release gives the connection back to the endpoint's limit.
+func (p *pool) release() {
+	if p.endpoint != nil {
+		p.endpoint.ReleaseConnection()
+	}
 }
 
 // opened ends what connect began: with a link that takes streams or an error.
 func (p *pool) opened(u *upstream, err error) {
 	p.mu.Lock()
 	p.dialing = false
-	waiting := p.waiting
-	p.waiting = nil
 	if u != nil {
 		p.links = append(p.links, u)
 	}
 	p.mu.Unlock()
 	var b batch
-	for _, w := range waiting {
-		w.s.mu.Lock()
-		if w.s.waiting && w.s.tries == w.try {
+	p.serve(&b, err)
+	b.flush()
+}
+
+// serve lets those go on who wait, as many as there is room for, or all with an error.
+func (p *pool) serve(b *batch, err error) {
+	p.mu.Lock()
+	waiting := p.waiting
+	p.waiting = nil
+	p.waits.Store(0)
+	p.mu.Unlock()
+	for _, s := range waiting {
+		s.mu.Lock()
+		if s.waiting == p {
+			s.noWait()
 			if err != nil {
-				w.s.unreached(&b, err)
+				s.unreached(b, err)
 			} else {
-				p.take(&b, w.s)
+				p.take(b, s)
 			}
 		}
-		w.s.mu.Unlock()
+		s.mu.Unlock()
 	}
-	b.flush()
 }
 
 // withdraw takes a link from those that take streams.
@@ -168,6 +200,7 @@ func (p *pool) delist(u *upstream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.all = slices.DeleteFunc(p.all, func(x *upstream) bool { return x == u })
+	p.release()
 	if len(p.all) == 0 {
 		p.timer.Stop()
 	}

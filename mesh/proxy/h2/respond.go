@@ -105,7 +105,7 @@ func (s *stream) commit(b *batch, h *head, fields []field, end bool) {
 	}
 	s.request.drop()
 	if s.head.grpc && end {
-		s.grpc = orUnknown(grpcStatus(fields))
+		s.noteGRPC(fields)
 	}
 	s.headed = true
 	if s.caller != nil {
@@ -117,12 +117,12 @@ func (s *stream) commit(b *batch, h *head, fields []field, end bool) {
 	}
 }
 
-// orUnknown is what gRPC's libraries make of a response that has no status.
-func orUnknown(status int) int {
-	if status < 0 {
-		return 2
+// noteGRPC notes the status of a gRPC response that ends. Without one it is what gRPC's libraries make of that.
+func (s *stream) noteGRPC(fields []field) {
+	s.grpc = grpcStatus(fields)
+	if s.grpc < 0 && s.status == http.StatusOK {
+		s.grpc = 2
 	}
-	return status
 }
 
 // trailers end the response.
@@ -137,7 +137,7 @@ func (s *stream) trailers(b *batch, fields []field, end bool) malformed {
 		return "DATA differs from content-length"
 	}
 	if s.head.grpc {
-		s.grpc = orUnknown(grpcStatus(kept))
+		s.noteGRPC(kept)
 	}
 	s.response.done = true
 	s.response.trailers = append([]field{}, kept...)
@@ -175,7 +175,7 @@ func (s *stream) reset(b *batch, g *leg, c code) {
 
 // gone ends a request whose caller has gone away.
 func (s *stream) gone(b *batch, c code, reason string) {
-	s.waiting = false
+	s.noWait()
 	if !s.over {
 		s.broke(telemetry.Canceled, reason)
 	}

@@ -29,15 +29,15 @@ type stream struct {
 	mirrored []byte // copy of the body, while it may be wanted
 	copies   bool
 
-	name     string // of the service, for explanations
 	plan     table.Plan
 	planned  bool // else there is nothing to choose: straight is where it goes
 	straight *pool
 	endpoint *table.Endpoint
 	tries    int
 	tried    []*table.Endpoint
-	repeated bool // Retried must follow
-	waiting  bool // for a connection
+	repeated bool  // Retried must follow
+	waiting  *pool // where it waits for a connection
+	pending  bool  // ReleasePending must follow
 
 	begun       time.Time
 	status      int
@@ -95,6 +95,19 @@ func (s *stream) Header(name string) (string, bool) {
 		return value, true
 	}
 	return "", false
+}
+
+// name is where the request goes, for explanations.
+func (s *stream) name() string {
+	switch {
+	case s.caller == nil:
+		return "mirror"
+	case !s.planned:
+		return s.caller.dst.String()
+	case s.plan.Revision == "":
+		return s.plan.Port.Service
+	}
+	return s.plan.Port.Service + " revision " + s.plan.Revision
 }
 
 // start waits as long as a fault asks for, answers here or carries the request to an endpoint.

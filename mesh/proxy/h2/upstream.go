@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -30,6 +31,7 @@ func newUpstream(p *pool, conn net.Conn) *upstream {
 func (u *upstream) serve() {
 	if !u.pool.enlist(u) {
 		u.close()
+		u.pool.release()
 		u.pool.opened(nil, errClosed)
 		return
 	}
@@ -141,10 +143,13 @@ func (u *upstream) goAway(b *batch, last uint32, _ code) {
 	}
 }
 
-// empty closes a link that will not be needed; the link's lock is held.
-func (u *upstream) empty(b *batch) {
-	if u.away || u.pool.retired.Load() {
+// ended closes a link that will not be needed, and lets go on who waits for a stream; the link's lock is held.
+func (u *upstream) ended(b *batch) {
+	if len(u.legs) == 0 && (u.away || u.pool.retired.Load()) {
 		u.shut(b, 0, codeNo, "")
+	}
+	if u.pool.waits.Load() > 0 && !slices.Contains(b.pools, u.pool) {
+		b.pools = append(b.pools, u.pool)
 	}
 }
 
