@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
 )
@@ -116,6 +117,9 @@ func TestWhatIsLogged(t *testing.T) {
 			o.Configure(ir.Settings{AccessLog: c.settings})
 			r := someRecord()
 			c.change(r)
+			if wants := o.Wants(nil, r.Code, r.GRPC, r.Duration); c.want && !wants || wants && !c.want && c.settings.Share == 0 {
+				t.Errorf("wanted: %v", wants)
+			}
 			o.End(nil, r)
 			o.Close(bounded(t))
 			if got := out.String() != ""; got != c.want {
@@ -242,7 +246,8 @@ func TestManyAtOnce(t *testing.T) {
 func TestNothingAskedFor(t *testing.T) {
 	var none *Observer
 	none.Configure(ir.Settings{})
-	if none.Begin(header{}) != nil || none.Enabled() {
+	wants := func(o *Observer) bool { return o.Wants(&Span{}, 503, -1, time.Hour) }
+	if none.Begin(header{}) != nil || wants(none) {
 		t.Error("a nil observer observes")
 	}
 	none.End(nil, someRecord())
@@ -253,23 +258,23 @@ func TestNothingAskedFor(t *testing.T) {
 	came := header{"traceparent": "00-" + trace128 + "-" + parent64 + "-01"}
 	if n := testing.AllocsPerRun(100, func() {
 		o.End(o.Begin(came), r)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
+	}); n != 0 || wants(o) {
+		t.Errorf("%v allocations, wanted: %v", n, wants(o))
 	}
 	o.Configure(ir.Settings{AccessLog: ir.AccessLog{Errors: true}})
-	if !o.Enabled() {
-		t.Error("not enabled")
+	if !wants(o) {
+		t.Error("an error is not wanted")
 	}
 	o.Configure(ir.Settings{})
-	if o.Enabled() {
-		t.Error("still enabled")
+	if wants(o) {
+		t.Error("still wanted")
 	}
 	o.Close(ended(t))
 	o.Configure(ir.Settings{AccessLog: ir.AccessLog{Errors: true}})
 	o.End(nil, r)
 	o.Close(ended(t))
-	if o.Enabled() {
-		t.Error("enabled after it was closed")
+	if wants(o) {
+		t.Error("wanted after it was closed")
 	}
 }
 
@@ -296,6 +301,18 @@ func TestLineFields(t *testing.T) {
 	for _, field := range want {
 		if !strings.Contains(string(page), "`"+field+"`") {
 			t.Errorf("the page does not explain %s", field)
+		}
+	}
+}
+
+func BenchmarkNotLogged(b *testing.B) {
+	o, r := New(Options{Registerer: prometheus.NewRegistry(), Writer: &sink{}}), someRecord()
+	o.Configure(ir.Settings{AccessLog: ir.AccessLog{Errors: true}})
+	defer o.Close(b.Context())
+	r.Code = 200
+	for b.Loop() {
+		if o.Wants(nil, r.Code, r.GRPC, r.Duration) {
+			o.End(nil, r)
 		}
 	}
 }

@@ -133,8 +133,15 @@ func (o *Observer) Configure(s ir.Settings) {
 	o.inForce.Store(next)
 }
 
-// Enabled reports whether anything is asked for; else End has nothing to do, and no record is needed.
-func (o *Observer) Enabled() bool { return o != nil && o.inForce.Load() != nil }
+// Wants reports whether End may have anything to do for a request that ended so (see Record); else no record
+// needs to be made. It is for engines to ask first, since most requests are of no interest as a rule.
+func (o *Observer) Wants(s *Span, code, grpc int, d time.Duration) bool {
+	if o == nil {
+		return false
+	}
+	f := o.inForce.Load()
+	return f != nil && (s != nil && f.exporter != nil || f.spool != nil && (f.log.Share > 0 || f.striking(code, grpc, d)))
+}
 
 // Headers is how a request's header is read, name in lower case.
 type Headers interface {
@@ -184,7 +191,7 @@ func (o *Observer) End(s *Span, r *Record) {
 	if f == nil {
 		return
 	}
-	if f.spool != nil && o.logged(f.log, r) {
+	if f.spool != nil && (f.striking(r.Code, r.GRPC, r.Duration) || o.draw(f.log.Share)) {
 		scratch := scratches.Get().(*[]byte)
 		*scratch = appendLine((*scratch)[:0], s, r)
 		f.spool.add(*scratch)
@@ -201,8 +208,9 @@ func (o *Observer) End(s *Span, r *Record) {
 // scratches are buffers in which one line or span is made; texts are bounded, so they stay small.
 var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
-func (o *Observer) logged(l ir.AccessLog, r *Record) bool {
-	return l.Errors && r.failed() || l.Slow > 0 && r.Duration >= l.Slow || o.draw(l.Share)
+// striking requests are always written. An error is the server's fault, or no answer at all.
+func (f *inForce) striking(code, grpc int, d time.Duration) bool {
+	return f.log.Errors && (code == 0 || code >= 500 || grpc > 0) || f.log.Slow > 0 && d >= f.log.Slow
 }
 
 // Close writes and sends what is waiting, as long as the context lets it, and ends the observer.

@@ -27,9 +27,6 @@ type Record struct {
 	Reason string
 }
 
-// failed is what the access log calls an error: the server's fault, or no answer at all.
-func (r *Record) failed() bool { return r.Code == 0 || r.Code >= 500 || r.GRPC > 0 }
-
 func (r *Record) direction() string {
 	if r.Inbound {
 		return "inbound"
