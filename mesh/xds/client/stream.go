@@ -77,7 +77,7 @@ func (o *Options) open(ctx context.Context, transport *http.Transport, first []b
 		defer close(sent)
 		sent <- s.write(first)
 	}()
-	response, err := transport.RoundTrip(call)
+	response, err := transport.RoundTrip(call) //nolint:bodyclose // by close
 	if err == nil {
 		s.response = response
 		err = accepted(response)
@@ -88,7 +88,8 @@ func (o *Options) open(ctx context.Context, transport *http.Transport, first []b
 	if err != nil {
 		err = cmp.Or(context.Cause(ctx), err)
 		s.close()
-		<-sent
+		for range sent { // wait for its goroutine
+		}
 		return nil, fmt.Errorf("open stream: %w", err)
 	}
 	return s, nil
