@@ -136,15 +136,9 @@ func (c Contender) Start(ctx context.Context, site Site) (*Running, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := func(name string) string { return filepath.Join(site.Dir, c.Name+"-"+name) }
-	data := map[string]any{"Site": site, "Name": c.Name, "File": file}
-	for entry, point := range points {
-		data[string(entry)] = point.Address
-	}
-	for name, from := range c.files {
-		if err := render(file(name), from, data); err != nil {
-			return nil, fmt.Errorf("configure %s: %w", c.Name, err)
-		}
+	file, err := c.configure(site, points)
+	if err != nil {
+		return nil, fmt.Errorf("configure %s: %w", c.Name, err)
 	}
 	path, args := c.command(site, file)
 	group, err := process.Start(ctx, process.Spec{Name: c.Name, Core: site.Core, Path: path, Args: args, Dir: site.Dir})
@@ -152,6 +146,21 @@ func (c Contender) Start(ctx context.Context, site Site) (*Running, error) {
 		return nil, err //nolint:wrapcheck // it names the program
 	}
 	return serve(ctx, group, points)
+}
+
+// configure writes the configuration, and returns where its files are.
+func (c Contender) configure(site Site, points map[Entry]Point) (file func(name string) string, err error) {
+	file = func(name string) string { return filepath.Join(site.Dir, c.Name+"-"+name) }
+	data := map[string]any{"Site": site, "File": file}
+	for entry, point := range points {
+		data[string(entry)] = point.Address
+	}
+	for name, from := range c.files {
+		if err := render(file(name), from, data); err != nil {
+			return nil, err
+		}
+	}
+	return file, nil
 }
 
 // points takes a free port for each entry that the contender has.

@@ -31,6 +31,7 @@ const leastFiles = 8192
 type bench struct {
 	options
 	log     *slog.Logger
+	stdout  io.Writer
 	results figure.Results
 	// broken are the measurements that went wrong, by name; they are not tried again.
 	broken map[string]error
@@ -68,7 +69,7 @@ func (b *bench) fail(name string, err error) {
 // give records and prints one figure.
 func (b *bench) give(r figure.Result) {
 	b.results = append(b.results, r)
-	fmt.Println(r)
+	fmt.Fprintln(b.stdout, r)
 }
 
 // open starts all that every measurement needs.
@@ -143,9 +144,9 @@ func (b *bench) close() {
 }
 
 // report tells which bars are held, writes the results, and returns an error when something went wrong.
-func (b *bench) report(out io.Writer) error {
-	fmt.Fprintln(out)
-	b.results.WriteBars(out)
+func (b *bench) report() error {
+	fmt.Fprintln(b.stdout)
+	b.results.WriteBars(b.stdout)
 	if b.out != "" {
 		if err := b.results.Save(b.out); err != nil {
 			return err //nolint:wrapcheck // it says all there is to say

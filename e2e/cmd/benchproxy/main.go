@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	b := &bench{options: o, log: slog.New(slog.NewTextHandler(os.Stderr, nil)), broken: map[string]error{}}
+	b := &bench{options: o, log: slog.New(slog.NewTextHandler(os.Stderr, nil)), stdout: os.Stdout, broken: map[string]error{}}
 	defer b.close()
 	if err := b.open(ctx); err != nil {
 		return err
@@ -85,7 +85,7 @@ func run(ctx context.Context, args []string) (err error) {
 			return err
 		}
 	}
-	return b.report(os.Stdout)
+	return b.report()
 }
 
 // parts of the benchmark, in order. Each leaves out what is not asked for, and returns an error only when
