@@ -36,6 +36,20 @@ func (b *body) reset(f framing, length int64) {
 	b.state, b.digits, b.line, b.excess = sizeFirst, 0, 0, 0
 }
 
+// follow begins with the body of a response to the method.
+func (b *body) follow(r *response, method string) {
+	switch {
+	case r.bodyless(method):
+		b.reset(byLength, 0)
+	case r.chunked:
+		b.reset(byChunks, 0)
+	case r.length >= 0:
+		b.reset(byLength, r.length)
+	default:
+		b.reset(byClose, 0)
+	}
+}
+
 // take returns how many bytes at the start of p belong to the body.
 func (b *body) take(p []byte) (int, *malformed) {
 	switch {
@@ -209,7 +223,7 @@ func (b *body) judgeTrailer() *malformed {
 	}
 	name := bytes.ToLower(b.trailer[:b.digits])
 	switch classify(name) {
-	case hostField, lengthField, codingField, connectionField, meshField:
+	case hostField, lengthField, codingField, connectionField, trailerField, meshField:
 		return errTrailer
 	}
 	return nil

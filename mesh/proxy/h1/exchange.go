@@ -171,10 +171,15 @@ func (x *exchange) carry() {
 		x.answer(ownAnswer{status: local.Status, location: local.Location, reason: local.Reason}, local.Status)
 		return
 	}
-	if len(x.rule.Mirrors) > 0 {
+	mirrored := len(x.rule.Mirrors) > 0
+	if mirrored && x.body.done {
 		x.mirror()
+		mirrored = false
 	}
 	x.try()
+	if mirrored && x.stopPump() {
+		x.mirror()
+	}
 }
 
 // delay waits on purpose.

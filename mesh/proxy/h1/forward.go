@@ -74,7 +74,7 @@ func (c changes) add(out []byte) []byte {
 // addField appends a field unless it is one that frames the message or ends here, which rules have no say in.
 func addField(out []byte, name, value string) []byte {
 	switch classify([]byte(name)) {
-	case plain, hostField, expectField:
+	case plain, hostField, expectField, trailerField:
 		return appendField(out, name, value)
 	}
 	return out
@@ -122,7 +122,9 @@ func (x *exchange) appendRequest(out []byte, intended string) []byte {
 	if !untouched {
 		out = c.add(out)
 		for i := range x.propagated {
-			out = appendField(out, x.propagated[i].Name, x.propagated[i].Value)
+			if x.propagated[i].Value != "" { // which only takes away what came
+				out = appendField(out, x.propagated[i].Name, x.propagated[i].Value)
+			}
 		}
 	}
 	if intended != "" {

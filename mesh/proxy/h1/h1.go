@@ -18,6 +18,7 @@
 package h1
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
@@ -34,7 +35,9 @@ type Server struct {
 	draining atomic.Bool
 	active   atomic.Int64
 	mirrors  atomic.Int64
-	running  sync.WaitGroup // connections, copies of requests, the janitor
+	running  sync.WaitGroup  // connections, copies of requests, the janitor
+	life     context.Context // of copies, which nobody waits for
+	die      context.CancelFunc
 
 	mu      sync.Mutex
 	closed  bool
@@ -54,10 +57,12 @@ func NewInbound(o engine.Options) *Server { return newServer(o, true) }
 
 func newServer(o engine.Options, inbound bool) *Server {
 	o.Limits = o.Limits.Complete()
-	return &Server{
+	s := &Server{
 		Options: o, inbound: inbound,
 		conns: map[*conn]struct{}{}, direct: map[netip.AddrPort]*pool{},
 	}
+	s.life, s.die = context.WithCancel(context.Background())
+	return s
 }
 
 // Serve carries a connection that was going to dst, a *net.TCPConn or a *tls.Conn, and returns when it has
@@ -111,6 +116,7 @@ func (s *Server) Active() int { return int(s.active.Load()) }
 
 // Close ends every connection, and returns when all have ended.
 func (s *Server) Close() {
+	s.die()
 	s.mu.Lock()
 	s.closed = true
 	for c := range s.conns {

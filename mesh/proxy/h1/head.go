@@ -31,6 +31,7 @@ var (
 	errCodings      = bad("Transfer-Encoding is not a single chunked")
 	errCoding10     = bad("HTTP/1.0 knows no Transfer-Encoding")
 	errUnknown      = &malformed{501, "Transfer-Encoding other than chunked is not supported"}
+	errAnnounced    = bad("Trailer announces a field that cannot be a trailer")
 	errConnection   = bad("Connection names too many fields")
 	errTooManyLines = &malformed{431, "there are too many header fields"}
 	errTooLarge     = &malformed{431, "the head is too large"}
@@ -53,6 +54,7 @@ const (
 	upgradeField
 	teField
 	expectField
+	trailerField // announces trailers
 	hopField     // ends here in any case
 	meshField    // sluice-*
 	droppedField // of no meaning any more
@@ -67,11 +69,13 @@ type field struct {
 
 // head is the part that requests and responses have in common.
 type head struct {
-	b       []byte // all of it, with the empty line at its end
-	fields  []field
-	minor   byte  // of the version
-	length  int64 // Content-Length; -1: none
-	chunked bool
+	b      []byte // all of it, with the empty line at its end
+	fields []field
+	minor  byte  // of the version
+	length int64 // Content-Length; -1: none
+	// lengthText is how that is written: another one of the same value might be read differently.
+	lengthText string
+	chunked    bool
 
 	close, keepAlive, upgrade bool // said by Connection
 	upgrades                  bool // there is an Upgrade field
@@ -235,21 +239,30 @@ func valueEnd(b []byte, i int) int {
 func (h *head) note(f *field) *malformed {
 	switch f.kind {
 	case lengthField:
-		n, ok := parseLength(h.b[f.value:f.end])
+		value := h.b[f.value:f.end]
+		n, ok := parseLength(value)
 		switch {
 		case !ok:
 			return errLength
-		case h.length >= 0 && h.length != n:
+		case h.length >= 0 && h.lengthText != view(value):
 			return errLengths
 		case h.length >= 0:
 			f.kind = droppedField
 		}
-		h.length = n
+		h.length, h.lengthText = n, view(value)
 	case codingField:
 		if h.chunked || !equal(h.b[f.value:f.end], "chunked") {
 			return codingFault(h.b[f.value:f.end])
 		}
 		h.chunked = true
+	case trailerField:
+		for list := view(h.b[f.value:f.end]); list != ""; {
+			var name string
+			name, list = nextToken(list)
+			if k := classify([]byte(name)); k == lengthField || k == codingField || k == trailerField {
+				return errAnnounced
+			}
+		}
 	case upgradeField:
 		h.upgrades = true
 	case meshField:
@@ -359,8 +372,11 @@ func classify(name []byte) kind {
 			return expectField
 		}
 	case 7:
-		if equal(name, "upgrade") {
+		switch {
+		case equal(name, "upgrade"):
 			return upgradeField
+		case equal(name, "trailer"):
+			return trailerField
 		}
 	case 10:
 		switch {

@@ -40,7 +40,7 @@ func (x *exchange) offer(p *pool, now time.Time) *failure {
 		}
 		if u == nil {
 			var f *failure
-			if u, f = x.dial(p); f != nil {
+			if u, f = x.connect(p); f != nil {
 				return f
 			}
 		}
@@ -84,11 +84,31 @@ func (x *exchange) assemble(p *pool) ([]byte, *buffer) {
 	return append(out, record...), lent
 }
 
-func (x *exchange) dial(p *pool) (*upstream, *failure) {
+// connect opens a connection, or waits for one where the policy allows no more of them.
+func (x *exchange) connect(p *pool) (*upstream, *failure) {
 	ctx, done := x.c.cancellable(x.until)
+	defer done()
+	if !p.open() {
+		if !x.plan.AcquirePending() {
+			return nil, &failure{
+				status: 503, code: telemetry.Unreached, reason: table.ErrPending.Reason, outcome: table.Canceled, final: true,
+			}
+		}
+		u, err := p.wait(ctx)
+		x.plan.ReleasePending()
+		switch {
+		case u != nil:
+			return u, nil
+		case err == nil:
+		case x.c.ended.Load() != 0:
+			return nil, canceled(table.Canceled)
+		default:
+			f := x.timeout()
+			f.outcome = table.Canceled // it is our limit that kept the request waiting
+			return nil, f
+		}
+	}
 	u, err := p.dial(ctx)
-	expired := errors.Is(ctx.Err(), context.DeadlineExceeded)
-	done()
 	if err == nil {
 		return u, nil
 	}
@@ -100,7 +120,7 @@ func (x *exchange) dial(p *pool) (*upstream, *failure) {
 	switch {
 	case x.c.ended.Load() != 0:
 		return nil, canceled(table.Canceled)
-	case expired:
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, x.timeout()
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f.status = 504

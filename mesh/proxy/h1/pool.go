@@ -4,8 +4,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/sluice-mesh/sluice/mesh/proxy/engine"
@@ -24,6 +24,9 @@ type pool struct {
 	idle    []*upstream // oldest first
 	retired bool
 	sweeper *time.Timer // runs while there are idle connections
+	// waiters want a connection where the policy allows no more of them, first come first served. They get
+	// one, or nil when one has been closed and another may be opened.
+	waiters []chan *upstream
 }
 
 // maxIdle connections are kept to one address.
@@ -58,6 +61,11 @@ func (p *pool) take(now time.Time) *upstream {
 func (p *pool) give(u *upstream, now time.Time) {
 	u.used = now
 	p.mu.Lock()
+	if len(p.waiters) > 0 {
+		p.serve(u)
+		p.mu.Unlock()
+		return
+	}
 	if p.retired || len(p.idle) >= maxIdle {
 		p.mu.Unlock()
 		u.close()
@@ -70,8 +78,81 @@ func (p *pool) give(u *upstream, now time.Time) {
 	p.mu.Unlock()
 }
 
-// dial opens a connection.
+// serve hands a connection to the first that waits, or nil for leave to open one.
+func (p *pool) serve(u *upstream) {
+	p.waiters[0] <- u
+	p.waiters = p.waiters[1:]
+}
+
+// open reports whether a connection may be opened; released must follow when it has been closed.
+func (p *pool) open() bool { return p.endpoint == nil || p.endpoint.AcquireConnection() }
+
+// released notes that a connection has been closed, or could not be opened.
+func (p *pool) released() {
+	if p.endpoint == nil {
+		return
+	}
+	p.endpoint.ReleaseConnection()
+	p.mu.Lock()
+	if len(p.waiters) > 0 {
+		p.serve(nil)
+	}
+	p.mu.Unlock()
+}
+
+// wait waits for a connection, or nil for leave to open one, until the context ends.
+func (p *pool) wait(ctx context.Context) (*upstream, error) {
+	turn := make(chan *upstream, 1)
+	p.mu.Lock()
+	p.waiters = append(p.waiters, turn)
+	p.mu.Unlock()
+	// One may have been closed before it was known that somebody waits.
+	if p.open() {
+		if u := p.unwait(turn); u != nil {
+			p.released()
+			return u, nil
+		}
+		return nil, nil
+	}
+	select {
+	case u := <-turn:
+		if u == nil && !p.open() {
+			return p.wait(ctx)
+		}
+		return u, nil
+	case <-ctx.Done():
+		if u := p.unwait(turn); u != nil {
+			p.give(u, p.options.Now())
+		}
+		return nil, ctx.Err()
+	}
+}
+
+// unwait takes a waiter off, and returns the connection that it may have got meanwhile.
+func (p *pool) unwait(turn chan *upstream) *upstream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.waiters, turn); i >= 0 {
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+		return nil
+	}
+	u := <-turn
+	if u == nil && len(p.waiters) > 0 {
+		p.serve(nil) // leave that is not made use of
+	}
+	return u
+}
+
+// dial opens a connection; open must have said yes.
 func (p *pool) dial(ctx context.Context) (*upstream, error) {
+	u, err := p.connect(ctx)
+	if err != nil {
+		p.released()
+	}
+	return u, err
+}
+
+func (p *pool) connect(ctx context.Context) (*upstream, error) {
 	var conn net.Conn
 	var err error
 	if p.endpoint != nil {
@@ -129,102 +210,3 @@ func (p *pool) Retire() {
 		u.close()
 	}
 }
-
-// upstream is a connection to an endpoint.
-type upstream struct {
-	socket
-	pool    *pool
-	used    time.Time // when it became idle
-	reused  bool      // it has carried a request before this one
-	stale   bool      // it was no good before this request was sent
-	bounded bool      // it has a deadline
-
-	step   turnStep
-	onTurn func(uintptr) bool
-}
-
-type turnStep uint8
-
-const (
-	ask turnStep = iota
-	answer
-)
-
-// exchange sends what is the whole request or its beginning, and waits until something of the response has
-// come. An error with u.stale says that nothing has been sent.
-func (u *upstream) exchange(p []byte) error {
-	u.stale, u.werr, u.err, u.out = false, nil, nil, p
-	if u.raw == nil {
-		if err := u.write(p); err != nil {
-			return err
-		}
-		return u.read()
-	}
-	u.step = ask
-	if err := u.raw.Read(u.onTurn); err != nil {
-		return err
-	}
-	if len(u.out) > 0 && u.werr == nil && u.err == nil { // more than the kernel takes at once
-		u.werr = u.write(u.out)
-		if u.werr == nil {
-			return u.read()
-		}
-	}
-	if u.err == nil && u.werr != nil && len(u.buffered()) == 0 {
-		// It may have answered before it closed.
-		if err := u.read(); err != nil {
-			return u.werr
-		}
-	}
-	return u.err
-}
-
-// begin sends the beginning of a request. An error with u.stale says that nothing has been sent.
-func (u *upstream) begin(p []byte) error {
-	u.stale = false
-	if u.raw != nil && u.reused {
-		if err := u.raw.Control(func(fd uintptr) { u.stale = !u.clean(fd) }); err != nil {
-			return err
-		}
-		if u.stale {
-			return syscall.EPIPE
-		}
-	}
-	return u.write(p)
-}
-
-// turn is a callback of raw.Read. It sends only once it is known that nothing has come: a response that
-// nobody asked for would be taken for that to this request, and a connection that the endpoint has closed
-// is no good. That also lets the poller tell of the response without asking the kernel before there is one.
-func (u *upstream) turn(fd uintptr) bool {
-	if u.step == answer {
-		return u.receive(fd)
-	}
-	if u.reused && !u.clean(fd) {
-		u.stale, u.err = true, syscall.EPIPE
-		return true
-	}
-	u.step = answer
-	if !u.send(fd) {
-		return true
-	}
-	return u.werr != nil
-}
-
-// clean reports whether nothing has come, not even the end.
-func (u *upstream) clean(fd uintptr) bool {
-	var probe [1]byte
-	_, errno := receive(fd, probe[:], syscall.MSG_PEEK)
-	return errno == syscall.EAGAIN
-}
-
-func (u *upstream) close() {
-	_ = u.conn.Close()
-	u.drop()
-}
-
-// interrupt ends whatever waits on the connection, which is no good afterwards.
-func (u *upstream) interrupt() { _ = u.conn.SetDeadline(past) }
-
-// past is a deadline that has passed.
-var past = time.Unix(1, 0)

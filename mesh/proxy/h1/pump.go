@@ -19,7 +19,8 @@ type pump struct {
 	moved    atomic.Int64 // pieces carried
 	fault    *malformed   // of the body
 	failed   bool         // the caller broke off
-	record   []byte       // what is remembered of the body besides exchange.first
+	most     int          // is remembered of the body
+	record   []byte       // what is remembered besides exchange.first
 	spilled  bool         // there was more than is remembered
 }
 
@@ -28,7 +29,11 @@ const grace = 100 * time.Millisecond
 
 func (x *exchange) startPump(to *upstream) {
 	if x.pump == nil {
-		x.pump = &pump{x: x, spilled: len(x.first) > engine.MaxReplay}
+		x.pump = &pump{x: x, most: engine.MaxReplay}
+		if len(x.rule.Mirrors) > 0 {
+			x.pump.most = engine.MaxMirrored
+		}
+		x.pump.spilled = len(x.first) > x.pump.most
 	}
 	p := x.pump
 	p.to, p.done = to, make(chan struct{})
@@ -73,12 +78,12 @@ func (p *pump) run() {
 	}
 }
 
-// remember keeps the beginning of the body, so that it can be offered to another endpoint.
+// remember keeps the beginning of the body, so that it can be offered to another endpoint or to mirrors.
 func (p *pump) remember(piece []byte) {
 	if p.spilled {
 		return
 	}
-	if len(p.x.first)+len(p.record)+len(piece) > engine.MaxReplay {
+	if len(p.x.first)+len(p.record)+len(piece) > p.most {
 		p.record, p.spilled = nil, true
 		return
 	}

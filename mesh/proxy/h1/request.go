@@ -219,10 +219,11 @@ func (r *request) judge() *malformed {
 			if !validAuthority(host) {
 				return errHost
 			}
-			if r.pathAt > 0 && !fold(host, r.authority) {
+			if r.pathAt == 0 {
+				r.authority = host
+			} else if !fold(host, r.authority) {
 				return errHostDiffers
 			}
-			r.authority = host
 		case expectField:
 			r.expect = r.minor == 1 && fold(r.content(f), "100-continue")
 		case meshField:

@@ -30,17 +30,8 @@ func (x *exchange) respond() {
 		x.tunnel()
 		return
 	}
-	switch {
-	case r.bodyless(x.request.method):
-		x.rest.reset(byLength, 0)
-	case r.chunked:
-		x.rest.reset(byChunks, 0)
-	case r.length >= 0:
-		x.rest.reset(byLength, r.length)
-	default:
-		x.rest.reset(byClose, 0)
-		x.last = true // only the end of the connection can tell the caller
-	}
+	x.rest.follow(r, x.request.method)
+	x.last = x.last || x.rest.framing == byClose // only the end of the connection can tell the caller
 	head := len(r.b)
 	n, m := x.rest.take(u.buffered()[head:])
 	if m != nil {

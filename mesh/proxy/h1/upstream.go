@@ -1,0 +1,106 @@
+package h1
+
+import (
+	"syscall"
+	"time"
+)
+
+// upstream is a connection to an endpoint.
+type upstream struct {
+	socket
+	pool    *pool
+	used    time.Time // when it became idle
+	reused  bool      // it has carried a request before this one
+	stale   bool      // it was no good before this request was sent
+	bounded bool      // it has a deadline
+
+	step   turnStep
+	onTurn func(uintptr) bool
+}
+
+type turnStep uint8
+
+const (
+	ask turnStep = iota
+	answer
+)
+
+// exchange sends what is the whole request or its beginning, and waits until something of the response has
+// come. An error with u.stale says that nothing has been sent.
+func (u *upstream) exchange(p []byte) error {
+	u.stale, u.werr, u.err, u.out = false, nil, nil, p
+	if u.raw == nil {
+		if err := u.write(p); err != nil {
+			return err
+		}
+		return u.read()
+	}
+	u.step = ask
+	if err := u.raw.Read(u.onTurn); err != nil {
+		return err
+	}
+	if len(u.out) > 0 && u.werr == nil && u.err == nil { // more than the kernel takes at once
+		u.werr = u.write(u.out)
+		if u.werr == nil {
+			return u.read()
+		}
+	}
+	if u.err == nil && u.werr != nil && len(u.buffered()) == 0 {
+		// It may have answered before it closed.
+		if err := u.read(); err != nil {
+			return u.werr
+		}
+	}
+	return u.err
+}
+
+// begin sends the beginning of a request. An error with u.stale says that nothing has been sent.
+func (u *upstream) begin(p []byte) error {
+	u.stale = false
+	if u.raw != nil && u.reused {
+		if err := u.raw.Control(func(fd uintptr) { u.stale = !u.clean(fd) }); err != nil {
+			return err
+		}
+		if u.stale {
+			return syscall.EPIPE
+		}
+	}
+	return u.write(p)
+}
+
+// turn is a callback of raw.Read. It sends only once it is known that nothing has come: a response that
+// nobody asked for would be taken for that to this request, and a connection that the endpoint has closed
+// is no good. That also lets the poller tell of the response without asking the kernel before there is one.
+func (u *upstream) turn(fd uintptr) bool {
+	if u.step == answer {
+		return u.receive(fd)
+	}
+	if u.reused && !u.clean(fd) {
+		u.stale, u.err = true, syscall.EPIPE
+		return true
+	}
+	u.step = answer
+	if !u.send(fd) {
+		return true
+	}
+	return u.werr != nil
+}
+
+// clean reports whether nothing has come, not even the end.
+func (u *upstream) clean(fd uintptr) bool {
+	var probe [1]byte
+	_, errno := receive(fd, probe[:], syscall.MSG_PEEK)
+	return errno == syscall.EAGAIN
+}
+
+func (u *upstream) close() {
+	_ = u.conn.Close()
+	u.drop()
+	u.pool.released()
+}
+
+// interrupt ends whatever waits on the connection, which is no good afterwards.
+func (u *upstream) interrupt() { _ = u.conn.SetDeadline(past) }
+
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)
