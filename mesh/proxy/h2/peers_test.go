@@ -26,7 +26,6 @@ func newRaw(t testing.TB, conn net.Conn) *raw {
 	r := &raw{Framer: http2.NewFramer(conn, bufio.NewReaderSize(conn, 32<<10)), t: t, conn: conn}
 	r.enc = hpack.NewEncoder(&r.block)
 	r.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	return r
 }
@@ -34,10 +33,7 @@ func newRaw(t testing.TB, conn net.Conn) *raw {
 // dialRaw connects to a door and begins HTTP/2 with these settings.
 func dialRaw(t testing.TB, door string, settings ...http2.Setting) *raw {
 	t.Helper()
-	conn, err := net.Dial("tcp", door)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := dialDoor(t, door)
 	r := newRaw(t, conn)
 	io.WriteString(conn, http2.ClientPreface)
 	r.WriteSettings(settings...)
@@ -100,4 +96,15 @@ func rawApp(t testing.TB, serve func(*raw)) netip.AddrPort {
 	}()
 	t.Cleanup(func() { l.Close(); <-done })
 	return netip.MustParseAddrPort(l.Addr().String())
+}
+
+func dialDoor(t testing.TB, door string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", door)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return conn
 }
