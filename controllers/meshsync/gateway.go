@@ -1,6 +1,7 @@
 package meshsync
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -20,10 +21,6 @@ import (
 type Discovery interface {
 	ServerResourcesForGroupVersion(groupVersion string) (*metav1.APIResourceList, error)
 }
-
-// refreshInterval is how often is looked for kinds that were installed or removed, and whether certificate
-// authorities have changed.
-const refreshInterval = 30 * time.Second
 
 // gatewayKind is a kind of the Gateway API that is watched where it is installed.
 type gatewayKind struct {
@@ -132,7 +129,7 @@ func (s *Syncer) watchRoutes(ctx context.Context, object client.Object) (toolsca
 // refresh looks again and again for what no watch tells.
 func (s *Syncer) refresh(ctx context.Context) {
 	logger := log.FromContext(ctx).WithName("meshsync")
-	ticker := time.NewTicker(refreshInterval)
+	ticker := time.NewTicker(cmp.Or(s.Refresh, 30*time.Second))
 	defer ticker.Stop()
 	for {
 		select {

@@ -31,7 +31,7 @@ type Publisher interface {
 	Publish(mesh ir.Mesh) error
 }
 
-// Options say what a Syncer works with; all are needed.
+// Options say what a Syncer works with; all are needed but Settings and Refresh.
 type Options struct {
 	// Cache is read and watched.
 	Cache cache.Cache
@@ -43,6 +43,9 @@ type Options struct {
 	Publisher Publisher
 	// Settings are the same for all proxies.
 	Settings ir.Settings
+	// Refresh is how often is looked for what no watch tells: kinds of the Gateway API that were installed or
+	// removed, and changed certificate authorities. 0: every 30 seconds.
+	Refresh time.Duration
 }
 
 // Syncer keeps a Publisher at the mesh that the API objects mean. It is a Runnable that needs no
