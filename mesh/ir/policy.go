@@ -67,7 +67,7 @@ type Sticky struct {
 	TTL time.Duration `json:",omitempty"`
 }
 
-// Timeouts; 0 means the default.
+// Timeouts of requests and connections; 0 means the default.
 type Timeouts struct {
 	// Request bounds a request from its head to the end of its response, retries and back-off included. No
 	// limit by default.

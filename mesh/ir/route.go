@@ -156,6 +156,9 @@ type Fault struct {
 	AbortStatus int    `json:",omitempty"`
 	AbortGRPC   int    `json:",omitempty"`
 	AbortShare  uint32 `json:",omitempty"` // in parts of a million
+	// Reason is told to callers that are aborted for another reason than that somebody wants a fault, such as
+	// a backend that is not there; in few words. Empty: it was on purpose.
+	Reason string `json:",omitempty"`
 }
 
 // RateLimit is a token bucket at each pod: Burst requests at once, Requests in Per on average. More are

@@ -238,6 +238,9 @@ func (f Fault) validate(report reporter) {
 	if f.DelayShare > 0 && f.Delay == 0 {
 		report("delays without saying how long")
 	}
+	if !printed.MatchString(f.Reason) {
+		report("reason is too long or not printable")
+	}
 	if f.AbortShare > 0 && f.AbortStatus == 0 && f.AbortGRPC == 0 {
 		report("aborts without a status")
 	}

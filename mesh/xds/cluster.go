@@ -1,33 +1,52 @@
 package xds
 
 import (
+	"cmp"
+	"math"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
 )
 
-// connectTimeout is for Envoy; gRPC and our proxy have their own.
-const connectTimeout = 5 * time.Second
-
 const upstreamOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
-func cluster(name string, port ir.Port) *clusterv3.Cluster {
+// The defaults that ir's policies name where Envoy's differ, or where saying a thing at all needs a value.
+const (
+	connectTimeout    = 3 * time.Second
+	maxConnections    = 1024
+	unlimited         = math.MaxUint32
+	retryBudget       = 20
+	retryBudgetMin    = 3
+	outlierFailures   = 5
+	outlierEjection   = 30 * time.Second
+	outlierPercent    = 50
+	outlierEjections  = 10 // the longest ejection is so many times the first
+	outlierCheckEvery = time.Second
+)
+
+// cluster makes the Cluster of that name for a port. Of policies gRPC follows the balancer, limits of
+// requests and, with credentials from xDS, nothing else.
+func cluster(name string, port ir.Port, policy ir.Policy) *clusterv3.Cluster {
 	made := &clusterv3.Cluster{
 		Name:                 name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: fromADS()},
-		LbPolicy:             clusterv3.Cluster_ROUND_ROBIN,
-		ConnectTimeout:       durationpb.New(connectTimeout),
+		ConnectTimeout:       duration(cmp.Or(policy.Timeouts.Connect, connectTimeout)),
+		CircuitBreakers:      circuitBreakers(policy),
+		OutlierDetection:     outlierDetection(policy.Outlier),
 	}
-	if port.Protocol == ir.GRPC {
+	balance(made, policy.Balance)
+	if policy.TLS != nil && port.Protocol.SpeaksHTTP() {
+		made.TransportSocket = upstreamTLS(*policy.TLS, port)
+	}
+	if port.Protocol == ir.GRPC || port.Protocol == ir.HTTP2 {
 		made.TypedExtensionProtocolOptions = map[string]*anypb.Any{
 			upstreamOptions: pack(&upstreamv3.HttpProtocolOptions{
 				UpstreamProtocolOptions: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{
@@ -43,51 +62,45 @@ func cluster(name string, port ir.Port) *clusterv3.Cluster {
 	return made
 }
 
-// endpoints lists the subsets' endpoints that have the port. gRPC wants every locality to have an
-// identity and a weight of at least 1, priorities without a gap, and no address twice (which
-// ir.Service.Validate rules out).
-func endpoints(cluster string, port ir.Port, subsets []ir.Subset) *endpointv3.ClusterLoadAssignment {
-	assignment := &endpointv3.ClusterLoadAssignment{ClusterName: cluster}
-	var list []*endpointv3.LbEndpoint
-	for _, subset := range subsets {
-		for _, endpoint := range subset.Endpoints {
-			number := endpoint.Ports[port.Name]
-			if number == 0 {
-				continue
-			}
-			health := corev3.HealthStatus_UNKNOWN
-			if endpoint.Draining {
-				health = corev3.HealthStatus_DRAINING
-			}
-			list = append(list, &endpointv3.LbEndpoint{
-				HealthStatus: health,
-				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
-					Address: socketAddress(endpoint.Address, number),
-				}},
-			})
-		}
+// circuitBreakers are ir's: no limit but that of connections to one endpoint. Left out, Envoy and gRPC would
+// have limits of 1024 each. The budget of retries is the service's; routes have none of their own here.
+func circuitBreakers(policy ir.Policy) *clusterv3.CircuitBreakers {
+	limits, retry := policy.Limits, ir.Retry{}
+	if policy.Retry != nil {
+		retry = *policy.Retry
 	}
-	if len(list) > 0 {
-		assignment.Endpoints = []*endpointv3.LocalityLbEndpoints{{
-			Locality:            &corev3.Locality{},
-			LoadBalancingWeight: wrapperspb.UInt32(1),
-			LbEndpoints:         list,
-		}}
+	return &clusterv3.CircuitBreakers{
+		Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+			MaxConnections:     wrapperspb.UInt32(unlimited),
+			MaxPendingRequests: wrapperspb.UInt32(cmp.Or(limits.MaxPending, unlimited)),
+			MaxRequests:        wrapperspb.UInt32(cmp.Or(limits.MaxRequests, unlimited)),
+			RetryBudget: &clusterv3.CircuitBreakers_Thresholds_RetryBudget{
+				BudgetPercent:       &typev3.Percent{Value: float64(cmp.Or(retry.Budget, retryBudget))},
+				MinRetryConcurrency: wrapperspb.UInt32(cmp.Or(retry.BudgetMin, retryBudgetMin)),
+			},
+		}},
+		PerHostThresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+			MaxConnections: wrapperspb.UInt32(cmp.Or(limits.MaxConnections, maxConnections)),
+		}},
 	}
-	return assignment
 }
 
-// Reachable counts the endpoints of an assignment that take new requests.
-func Reachable(assignment *endpointv3.ClusterLoadAssignment) int {
-	count := 0
-	for _, locality := range assignment.GetEndpoints() {
-		for _, endpoint := range locality.GetLbEndpoints() {
-			switch endpoint.GetHealthStatus() {
-			case corev3.HealthStatus_UNKNOWN, corev3.HealthStatus_HEALTHY:
-				count++
-			default:
-			}
-		}
+// outlierDetection ejects after failures in a row and for nothing else. gRPC has no such rule, and ejects
+// nothing.
+func outlierDetection(from *ir.Outlier) *clusterv3.OutlierDetection {
+	if from == nil {
+		return nil
 	}
-	return count
+	ejection := cmp.Or(from.Ejection, outlierEjection)
+	return &clusterv3.OutlierDetection{
+		Consecutive_5Xx:                    wrapperspb.UInt32(cmp.Or(from.Consecutive, outlierFailures)),
+		EnforcingConsecutive_5Xx:           wrapperspb.UInt32(100),
+		Interval:                           duration(outlierCheckEvery),
+		BaseEjectionTime:                   duration(ejection),
+		MaxEjectionTime:                    duration(min(ejection, math.MaxInt64/outlierEjections/2) * outlierEjections),
+		MaxEjectionPercent:                 wrapperspb.UInt32(cmp.Or(from.MaxPercent, outlierPercent)),
+		AlwaysEjectOneHost:                 wrapperspb.Bool(true),
+		EnforcingSuccessRate:               wrapperspb.UInt32(0),
+		EnforcingConsecutiveGatewayFailure: wrapperspb.UInt32(0),
+	}
 }

@@ -1,7 +1,8 @@
-// Package xds turns the mesh into Envoy's v3 resources and back. It is pure: no connections, no clock,
-// no state, and it knows nothing of who asks. What it makes must be right for three kinds of clients:
-// our own proxy, Envoy, and gRPC without a proxy. They share routes, clusters and endpoints; only their
-// listeners differ. Decode reads what Encode makes for our own proxy.
+// Package xds turns the mesh into Envoy's v3 resources. It is pure: no connections, no clock, no state, and it
+// knows nothing of who asks. What it makes must be right for two kinds of clients: Envoy, and gRPC without a
+// proxy. They share routes, clusters and endpoints; only their listeners differ. Our own proxy gets parts
+// instead (see package part). Where a client cannot do what the mesh means, the code that makes the resource
+// says what it does.
 package xds
 
 import (
@@ -31,10 +32,19 @@ type Resources struct {
 // Encode makes the resources of a mesh. The error joins what is wrong, each part naming its service;
 // the resources are those of all services with nothing wrong.
 func Encode(mesh ir.Mesh) (Resources, error) {
+	mesh = ir.Normalise(mesh)
+	services := make(map[string]ir.Service, len(mesh.Services))
+	for _, service := range mesh.Services {
+		services[service.Key()] = service
+	}
+	find := func(key string) (ir.Service, bool) {
+		service, found := services[key]
+		return service, found
+	}
 	var all Resources
 	var errs []error
 	for _, service := range mesh.Services {
-		resources, err := EncodeService(service)
+		resources, err := EncodeServiceIn(service, find)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -45,21 +55,36 @@ func Encode(mesh ir.Mesh) (Resources, error) {
 	return all, errors.Join(errs...)
 }
 
-// EncodeService makes the resources of one service, or none and an error that names it.
+// EncodeService makes the resources of one service, or none and an error that names it. There are no other
+// services for its routes to send requests to.
 func EncodeService(service ir.Service) (Resources, error) {
+	return EncodeServiceIn(service, func(string) (ir.Service, bool) { return ir.Service{}, false })
+}
+
+// EncodeServiceIn makes the resources of one service among others, which find returns by key
+// ("<namespace>/<name>"), each valid and in normal form. It asks for the service's Dependencies only, and for
+// nothing of them but ports, names of subsets, which of those are ready and the split: when one of these
+// changes, or a dependency comes or goes, the service has to be encoded anew.
+func EncodeServiceIn(service ir.Service, find func(key string) (ir.Service, bool)) (Resources, error) {
 	if err := service.Validate(); err != nil {
 		return Resources{}, err
 	}
 	service = service.Normalise()
 	var made Resources
 	for _, port := range service.Ports {
-		made.Routes = append(made.Routes, route(service, port))
-		for _, subset := range subsetNames(service) {
-			made.Clusters = append(made.Clusters, cluster(ClusterName(service, port, subset), port))
-			made.Endpoints = append(made.Endpoints, endpoints(ClusterName(service, port, subset), port, byName(service, subset)))
+		add := func(name string, subsets []ir.Subset) {
+			made.Clusters = append(made.Clusters, cluster(name, port, service.Policy))
+			made.Endpoints = append(made.Endpoints, endpoints(name, port, subsets))
 		}
-		made.Clusters = append(made.Clusters, cluster(everyCluster(service, port), port))
-		made.Endpoints = append(made.Endpoints, endpoints(everyCluster(service, port), port, service.Subsets))
+		for _, subset := range subsetNames(service) {
+			add(ClusterName(service, port, subset), byName(service, subset))
+		}
+		add(everyCluster(service, port), service.Subsets)
+		configuration := scope{service, port, find}.configuration()
+		if slices.Contains(NamedClusters(configuration), nowhere(service, port)) {
+			add(nowhere(service, port), nil)
+		}
+		made.Routes = append(made.Routes, configuration)
 		made.Listeners = append(made.Listeners, listeners(service, port)...)
 	}
 	made.sort()
@@ -105,40 +130,6 @@ func (r *Resources) sort() {
 	slices.SortFunc(r.Endpoints, func(a, b *endpointv3.ClusterLoadAssignment) int {
 		return cmp.Compare(a.ClusterName, b.ClusterName)
 	})
-}
-
-// validate runs the rules that Envoy's definitions declare over every message, also over those that
-// listeners carry inside an Any, where the outer message's rules do not reach.
-func (r *Resources) validate() error {
-	var errs []error
-	check := func(name string, message interface{ ValidateAll() error }) {
-		if err := message.ValidateAll(); err != nil {
-			errs = append(errs, fmt.Errorf("validate %T %s: %w", message, name, err))
-		}
-	}
-	for _, listener := range r.Listeners {
-		check(listener.Name, listener)
-		for _, inner := range packedIn(listener) {
-			message, err := inner.UnmarshalNew()
-			if err != nil {
-				errs = append(errs, fmt.Errorf("unpack filter of listener %s: %w", listener.Name, err))
-				continue
-			}
-			if message, ok := message.(interface{ ValidateAll() error }); ok {
-				check(listener.Name, message)
-			}
-		}
-	}
-	for _, route := range r.Routes {
-		check(route.Name, route)
-	}
-	for _, cluster := range r.Clusters {
-		check(cluster.Name, cluster)
-	}
-	for _, assignment := range r.Endpoints {
-		check(assignment.ClusterName, assignment)
-	}
-	return errors.Join(errs...)
 }
 
 // pack puts a message of ours into an Any, equal messages as equal bytes.

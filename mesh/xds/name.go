@@ -24,9 +24,11 @@ const (
 	everySubset = "*"
 	// namelessSubset stands for the subset named "".
 	namelessSubset = "-"
+	// noSubset stands for nobody: for a route's backend that the mesh does not have.
+	noSubset = "!"
 )
 
-// RouteName names what a service's port has one of: its RouteConfiguration and our proxy's Listener.
+// RouteName names what a service's port has one of: its RouteConfiguration and Envoy's Listener.
 // "<namespace>/<name>:<port>".
 func RouteName(service ir.Service, port ir.Port) string {
 	return service.Key() + ":" + strconv.Itoa(int(port.Number))
@@ -46,6 +48,11 @@ func everyCluster(service ir.Service, port ir.Port) string {
 	return RouteName(service, port) + "/" + everySubset
 }
 
+// nowhere names a port's cluster without endpoints.
+func nowhere(service ir.Service, port ir.Port) string {
+	return RouteName(service, port) + "/" + noSubset
+}
+
 // dialNames are the names by which a proxyless gRPC client may dial a port ("xds:///<name>").
 func dialNames(service ir.Service, port ir.Port) []string {
 	number := ":" + strconv.Itoa(int(port.Number))
@@ -53,58 +60,15 @@ func dialNames(service ir.Service, port ir.Port) []string {
 	return []string{host + number, host + ".svc" + number, host + ".svc.cluster.local" + number}
 }
 
-// name is a parsed resource name.
-type name struct {
-	namespace, service string
-	port               uint16
-	// subset as it stands in the name; empty in names of routes and listeners.
-	subset string
-}
-
-// parseName understands names as RouteName and ClusterName make them.
-func parseName(text string) (name, bool) {
-	namespace, rest, found := strings.Cut(text, "/")
-	if !found {
-		return name{}, false
-	}
-	service, rest, found := strings.Cut(rest, ":")
-	if !found {
-		return name{}, false
-	}
+// ServiceOf tells from a resource's name, as RouteName and ClusterName make them, which service
+// ("<namespace>/<name>") it belongs to. Listeners for proxyless gRPC have other names: false.
+func ServiceOf(resource string) (string, bool) {
+	key, rest, found := strings.Cut(resource, ":")
+	namespace, service, parts := strings.Cut(key, "/")
 	number, subset, isCluster := strings.Cut(rest, "/")
 	port, err := strconv.ParseUint(number, 10, 16)
-	if err != nil || port == 0 || namespace == "" || service == "" || isCluster == (subset == "") {
-		return name{}, false
-	}
-	return name{namespace, service, uint16(port), subset}, true
-}
-
-// subsetName undoes what ClusterName does to a subset's name.
-func (n name) subsetName() string {
-	if n.subset == namelessSubset {
-		return ""
-	}
-	return n.subset
-}
-
-// ServiceOf tells from a resource's name which service ("<namespace>/<name>") it belongs to. Listeners
-// for proxyless gRPC have other names: false.
-func ServiceOf(resource string) (string, bool) {
-	parsed, ok := parseName(resource)
-	return parsed.namespace + "/" + parsed.service, ok
-}
-
-// ForEverySubset tells the cluster (or its endpoints) that has all endpoints of a port, by name.
-func ForEverySubset(resource string) bool {
-	parsed, ok := parseName(resource)
-	return ok && parsed.subset == everySubset
-}
-
-// RouteOf names the route that sends requests to a cluster; false for what is no cluster's name.
-func RouteOf(cluster string) (string, bool) {
-	parsed, ok := parseName(cluster)
-	if !ok || parsed.subset == "" {
+	if !found || !parts || namespace == "" || service == "" || err != nil || port == 0 || isCluster == (subset == "") {
 		return "", false
 	}
-	return strings.TrimSuffix(cluster, "/"+parsed.subset), true
+	return key, true
 }

@@ -88,17 +88,3 @@ func empty(typeURL string) (proto.Message, error) {
 		return nil, fmt.Errorf("unpack %q: unknown type", typeURL)
 	}
 }
-
-// Add puts an unpacked resource into its list, at the end.
-func (r *Resources) Add(resource Packed) {
-	switch message := resource.Message.(type) {
-	case *listenerv3.Listener:
-		r.Listeners = append(r.Listeners, message)
-	case *routev3.RouteConfiguration:
-		r.Routes = append(r.Routes, message)
-	case *clusterv3.Cluster:
-		r.Clusters = append(r.Clusters, message)
-	case *endpointv3.ClusterLoadAssignment:
-		r.Endpoints = append(r.Endpoints, message)
-	}
-}

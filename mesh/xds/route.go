@@ -1,8 +1,11 @@
 package xds
 
 import (
+	"slices"
+	"strconv"
+	"strings"
+
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
@@ -11,83 +14,158 @@ import (
 // warmRoute names the route that keeps clusters warm.
 const warmRoute = "keep-warm"
 
-// route is the one RouteConfiguration of a port, shared by all clients: every host, every path, the
-// split. Weights of zero are left out, as gRPC does with them; ir's shares never are all zero.
+// everyDomain is the virtual host's that all hosts without one of their own belong to.
+const everyDomain = "*"
+
+// entry is one match of one route of ours, as Envoy's routes.
+type entry struct {
+	match  ir.Match
+	routes []*routev3.Route
+}
+
+// configuration is the one RouteConfiguration of a port, shared by all clients. Its virtual hosts are those
+// that matches name, each with every route that may match there, and one for all other hosts; in each the
+// routes are in order of precedence, and behind them stands one that takes every request, by the split.
 //
-// Behind the route that takes every request stands one that is never reached. It names the clusters that
-// may get requests later: gRPC in Go puts a new route in force a moment before it has a picker for the
-// clusters that the route brings in, and fails the calls that it sends there meanwhile ("unknown cluster
-// selected for RPC"). A cluster that some route has named before is not new.
-func route(service ir.Service, port ir.Port) *routev3.RouteConfiguration {
-	name := RouteName(service, port)
-	current := destination(service, port)
-	routes := []*routev3.Route{everyRequest("", current)}
-	if warm := warmClusters(service, port); len(warm) > 1 {
-		routes = append(routes, everyRequest(warmRoute, warm))
+// Behind that one stands another that is never reached. It names the clusters that may get requests later:
+// gRPC in Go puts a new route in force a moment before it has a picker for the clusters that the route brings
+// in, and fails the calls that it sends there meanwhile ("unknown cluster selected for RPC"). A cluster that
+// some route has named before is not new.
+func (s scope) configuration() *routev3.RouteConfiguration {
+	routes := s.routes()
+	var entries []entry
+	for _, route := range routes {
+		entries = append(entries, s.entries(route)...)
 	}
-	return &routev3.RouteConfiguration{
-		Name:         name,
-		Metadata:     splitMetadata(service.Split),
-		VirtualHosts: []*routev3.VirtualHost{{Name: name, Domains: []string{"*"}, Routes: routes}},
+	last := []*routev3.Route{s.everyRequest()}
+	if warm := s.warmClusters(routes); len(warm) > 1 {
+		last = append(last, &routev3.Route{
+			Name:   warmRoute,
+			Match:  forms(ir.PathMatch{})[0].match,
+			Action: &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: clusters(warm)}},
+		})
 	}
+	name := RouteName(s.service, s.port)
+	made := &routev3.RouteConfiguration{Name: name, Metadata: splitMetadata(s.service.Split)}
+	for _, group := range hostGroups(entries) {
+		var matching []*routev3.Route
+		for _, i := range group.entries {
+			matching = append(matching, entries[i].routes...)
+		}
+		host := &routev3.VirtualHost{
+			Name:                 name,
+			Domains:              group.domains(s.port),
+			Routes:               slices.Concat(matching, last),
+			RetryPolicy:          retryPolicy(s.service.Policy.Retry, s.service.Policy.Timeouts.PerTry),
+			TypedPerFilterConfig: filterConfig(nil, s.service.Policy.RateLimit, s.port),
+		}
+		if group.hosts != nil {
+			host.Name += " " + group.hosts[0]
+			made.IgnorePortInHostMatching = true
+		}
+		made.VirtualHosts = append(made.VirtualHosts, host)
+	}
+	return made
 }
 
-type weighted struct {
-	cluster string
-	weight  uint32
-}
-
-// destination of requests now. Without shares that is the cluster of all endpoints, or the only subset's,
-// where it has all: then a release begins without a change of cluster.
-func destination(service ir.Service, port ir.Port) []weighted {
-	var to []weighted
-	for _, share := range service.SharesOn(port.Name) {
-		to = append(to, weighted{ClusterName(service, port, share.Subset), share.Weight})
-	}
-	switch {
-	case len(to) > 0:
-		return to
-	case len(service.Subsets) == 1:
-		return []weighted{{ClusterName(service, port, service.Subsets[0].Name), 100}}
-	default:
-		return []weighted{{everyCluster(service, port), 100}}
-	}
-}
-
-// warmClusters are all that there are, of a port with more than one subset.
-func warmClusters(service ir.Service, port ir.Port) []weighted {
-	names := subsetNames(service)
-	if len(names) < 2 {
+// routes of the port, in order of precedence. Who dials a port without HTTP by gRPC gets none.
+func (s scope) routes() []ir.Route {
+	if !s.port.Protocol.SpeaksHTTP() {
 		return nil
 	}
-	var warm []weighted
-	for _, subset := range names {
-		warm = append(warm, weighted{ClusterName(service, port, subset), 1})
-	}
-	return append(warm, weighted{everyCluster(service, port), 1})
+	return slices.DeleteFunc(slices.Clone(s.service.Routes), func(route ir.Route) bool {
+		return len(route.Ports) > 0 && !slices.Contains(route.Ports, s.port.Number)
+	})
 }
 
-func everyRequest(name string, to []weighted) *routev3.Route {
-	clusters := &routev3.WeightedCluster{}
+func (s scope) entries(route ir.Route) []entry {
+	matches := route.Matches
+	if len(matches) == 0 {
+		matches = []ir.Match{{}}
+	}
+	var made []entry
+	for _, match := range matches {
+		one := entry{match: match}
+		for _, form := range forms(match.Path) {
+			one.routes = append(one.routes, s.route(route, form, match))
+		}
+		made = append(made, one)
+	}
+	return made
+}
+
+// hostGroup is a list of hosts for which the same entries count; nil hosts are all that have no group.
+type hostGroup struct {
+	hosts   []string
+	entries []int
+}
+
+// hostGroups sorts hosts that matches name into groups, the last of which is for all others. Envoy and gRPC
+// look for the virtual host whose domain fits best and only at its routes, so that each has all routes that
+// any of its hosts may match.
+func hostGroups(entries []entry) []hostGroup {
+	var hosts []string
+	for _, entry := range entries {
+		hosts = append(hosts, entry.match.Hosts...)
+	}
+	slices.Sort(hosts)
+	var groups []hostGroup
+	for _, host := range slices.Compact(hosts) {
+		var counting []int
+		for i, entry := range entries {
+			if covers(entry.match, host) {
+				counting = append(counting, i)
+			}
+		}
+		same := slices.IndexFunc(groups, func(group hostGroup) bool { return slices.Equal(group.entries, counting) })
+		if same < 0 {
+			same = len(groups)
+			groups = append(groups, hostGroup{entries: counting})
+		}
+		groups[same].hosts = append(groups[same].hosts, host)
+	}
+	var others []int
+	for i, entry := range entries {
+		if len(entry.match.Hosts) == 0 {
+			others = append(others, i)
+		}
+	}
+	return append(groups, hostGroup{entries: others})
+}
+
+// domains of a group. Envoy is told to pass over a request's port; gRPC compares what was dialled, with the
+// port.
+func (g hostGroup) domains(port ir.Port) []string {
+	if g.hosts == nil {
+		return []string{everyDomain}
+	}
+	var domains []string
+	for _, host := range g.hosts {
+		domains = append(domains, host, host+":"+strconv.Itoa(int(port.Number)))
+	}
+	return domains
+}
+
+// everyRequest is the route for requests that no other matches.
+func (s scope) everyRequest() *routev3.Route {
+	return s.route(ir.Route{}, forms(ir.PathMatch{})[0], ir.Match{})
+}
+
+// clusters draws over what is given by weight. Weights of zero are left out, as gRPC does with them; they
+// never are all zero.
+func clusters(to []weighted) *routev3.RouteAction_WeightedClusters {
+	made := &routev3.WeightedCluster{}
 	for _, destination := range to {
-		clusters.Clusters = append(clusters.Clusters, &routev3.WeightedCluster_ClusterWeight{
+		made.Clusters = append(made.Clusters, &routev3.WeightedCluster_ClusterWeight{
 			Name:   destination.cluster,
 			Weight: wrapperspb.UInt32(destination.weight),
 		})
 	}
-	return &routev3.Route{
-		Name:  name,
-		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-			ClusterSpecifier: &routev3.RouteAction_WeightedClusters{WeightedClusters: clusters},
-			// Envoy's default would cut every answer at 15 seconds.
-			Timeout: durationpb.New(0),
-		}},
-	}
+	return &routev3.RouteAction_WeightedClusters{WeightedClusters: made}
 }
 
 // WeightedClusters lists the clusters that a route sends new requests to, NamedClusters also those that
-// it only keeps warm.
+// it only keeps warm. Sorted, each once; copies of requests do not count.
 func WeightedClusters(route *routev3.RouteConfiguration) []string {
 	return clustersOf(route, func(r *routev3.Route) bool { return r.GetName() != warmRoute })
 }
@@ -111,5 +189,6 @@ func clustersOf(configuration *routev3.RouteConfiguration, counts func(*routev3.
 			}
 		}
 	}
-	return names
+	slices.SortFunc(names, strings.Compare)
+	return slices.Compact(names)
 }

@@ -42,13 +42,13 @@ func ParseName(name string) (Kind, netip.Addr, bool) {
 	if name == Settings {
 		return ForAll, netip.Addr{}, true
 	}
-	kind, text := To, ""
-	switch {
-	case strings.HasPrefix(name, toPrefix):
-		text = name[len(toPrefix):]
-	case strings.HasPrefix(name, atPrefix):
-		kind, text = At, name[len(atPrefix):]
-	default:
+	kind := To
+	text, found := strings.CutPrefix(name, toPrefix)
+	if !found {
+		kind = At
+		text, found = strings.CutPrefix(name, atPrefix)
+	}
+	if !found {
 		return 0, netip.Addr{}, false
 	}
 	address, err := netip.ParseAddr(text)
