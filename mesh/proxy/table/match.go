@@ -134,8 +134,7 @@ func (v *valueMatch) matches(value string, found bool) bool {
 // below reports whether a path is the prefix or has it as its first whole elements. The prefix has no slash
 // at its end; "" is that of all paths that begin with a slash.
 func below(path, prefix string) bool {
-	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) && prefix != "" ||
-		len(path) > len(prefix) && path[len(prefix)] == '/')
+	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
 
 // firstElement of a path: "a" of "/a/b".

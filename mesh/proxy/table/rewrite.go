@@ -16,8 +16,8 @@ func (p *Plan) RewritePath(path string) string {
 }
 
 // rewrite makes a path. Where a prefix is to be replaced, the one that matched goes with whole elements:
-// "/a/b" of prefix "/a" becomes "/x/b" with "/x" and with "/x/", and "/b" with "". A path that matched by
-// something else than a prefix stays as it is.
+// "/a/b" of prefix "/a" becomes "/x/b" with "/x", and "/b" with "" (in normal form a replacement has no slash
+// at its end). A path that matched by something else than a prefix stays as it is.
 func rewrite(change ir.Path, path string, matched *candidate) string {
 	switch {
 	case change.Full != "":
@@ -41,7 +41,7 @@ func rewrite(change ir.Path, path string, matched *candidate) string {
 		}
 		return change.Prefix
 	}
-	return strings.TrimRight(change.Prefix, "/") + rest
+	return change.Prefix + rest
 }
 
 // location makes a redirect's Location. What the redirect does not name stays as in the request; a port that

@@ -163,7 +163,7 @@ func (b *builder) rule(s *service, p *Port, r *ir.Route) *Rule {
 	}
 	rule.special = r.Redirect != nil || r.Fault != nil || len(r.Backends) > 0
 	if r.Fault != nil {
-		rule.aborted = &Local{cmp.Or(r.Fault.AbortStatus, http.StatusServiceUnavailable), r.Fault.AbortGRPC, "", "aborted on purpose by route " + r.Name}
+		rule.aborted = &Local{cmp.Or(r.Fault.AbortStatus, http.StatusServiceUnavailable), r.Fault.AbortGRPC, "", cmp.Or(r.Fault.Reason, "aborted on purpose by route "+r.Name)}
 	}
 	for _, to := range r.Backends {
 		rule.total += to.Weight

@@ -11,8 +11,8 @@ func parameter(query, name string) (value string, found bool) {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
 		key, value, _ := strings.Cut(pair, "=")
-		if key == name || unescaped(key) == name {
-			return unescaped(value), pair != ""
+		if unescaped(key) == name {
+			return unescaped(value), true
 		}
 	}
 	return "", false
@@ -35,7 +35,7 @@ func cookie(r Request, name string) (value string, found bool) {
 	for rest != "" {
 		var pair string
 		pair, rest, _ = strings.Cut(rest, ";")
-		key, value, isPair := strings.Cut(strings.Trim(pair, " \t"), "=")
+		key, value, isPair := strings.Cut(strings.Trim(pair, " \t\r\n"), "=")
 		if isPair && key == name {
 			if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
 				value = value[1 : len(value)-1]
