@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// tries at sending a batch, with a pause between them that doubles from retryMin to retryMax, or as long
-	// as the collector asks for.
+	// tries at sending a batch, with a pause between them that doubles from retryMin to retryMax, or that the
+	// collector asks for, up to retryMax.
 	tries    = 5
 	retryMin = time.Second
 	retryMax = 15 * time.Second
