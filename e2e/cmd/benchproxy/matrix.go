@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -148,6 +149,9 @@ func (b *bench) measure(ctx context.Context, l oneLoad, point contender.Point, d
 		s.done = float64(out.Bytes)
 	}
 	cpu := (usedAfter - used).Seconds()
+	if point.Process != nil && cpu == 0 {
+		return sample{}, errors.New("the proxy used no CPU time that can be measured: the load was too short")
+	}
 	s.perSecond, s.perCPU, s.busy = s.done/out.Took.Seconds(), s.done/cpu, cpu/out.Took.Seconds()
 	return s, nil
 }
