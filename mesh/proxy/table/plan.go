@@ -64,8 +64,9 @@ type Local struct {
 }
 
 // Plan decides how a request is carried: it matches the rules, draws the revision and says what is to be
-// done locally. Now is the beginning of the request.
+// done locally. Now is the beginning of the request. An undeclared port is taken for HTTP/1.1 (see As).
 func (p *Port) Plan(plan *Plan, r Request, random Rand, now time.Time) {
+	p = p.forRequests()
 	p.use.touch(now)
 	*plan = Plan{Port: p, Rule: p.base, matched: p.routes.find(r)}
 	if plan.matched != nil {
@@ -123,6 +124,7 @@ func (p *Port) PlanConnection(plan *Plan, caller netip.Addr, random Rand, now ti
 // PlanInbound decides for a request to the pod itself: what counts there is the rate limit alone. Mesh says
 // that a mesh proxy called. The plan's Draw is empty.
 func (p *Port) PlanInbound(plan *Plan, r Request, mesh bool, now time.Time) {
+	p = p.forRequests()
 	*plan = Plan{Draw: Draw{Series: p.InboundSeries(mesh)}, Port: p, Rule: bare}
 	if matched := p.routes.find(r); matched != nil && !matched.rule.limit.take(now) {
 		plan.Local = matched.rule.limited

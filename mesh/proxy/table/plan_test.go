@@ -299,6 +299,12 @@ func TestUndeclared(t *testing.T) {
 		} else {
 			as.Plan(&plan, get("/"), always(0), start)
 		}
+		if protocol == ir.HTTP {
+			var same Plan
+			if port.Plan(&same, get("/"), always(0), start); same.Series != plan.Series || same.Port != plan.Port {
+				t.Errorf("a request to the undeclared port is planned for %+v", same.Port)
+			}
+		}
 		if got := keyOf(&plan).Protocol; got != want {
 			t.Errorf("%s is counted as %q, want %q", protocol, got, want)
 		}

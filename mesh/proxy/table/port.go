@@ -59,6 +59,14 @@ func (p *Port) As(protocol ir.Protocol) *Port {
 	}
 }
 
+// forRequests returns what a port is that a request has come to.
+func (p *Port) forRequests() *Port {
+	if p.siblings != nil {
+		return p.siblings.http
+	}
+	return p
+}
+
 // Policy in force for the service, never nil and not to be modified.
 func (p *Port) Policy() *ir.Policy { return p.policy }
 

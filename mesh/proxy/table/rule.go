@@ -129,7 +129,7 @@ func newRoutes(s *ir.Service) ([]route, error) {
 // link gives the service's ports their rules, once all services of the mesh have their ports.
 func (b *builder) link(s *service) {
 	for _, p := range s.allPorts() {
-		if p.Protocol == ir.TCP || p.Protocol == ir.TLS || len(s.routes) == 0 {
+		if len(s.routes) == 0 || p.Protocol == ir.TCP || p.Protocol == ir.TLS || p.siblings != nil {
 			continue
 		}
 		p.routes = &matcher{exact: map[string][]*candidate{}, prefixes: map[string][]*candidate{}}
