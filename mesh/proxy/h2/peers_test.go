@@ -74,8 +74,18 @@ func (r *raw) until(what string, want func(http2.Frame) bool) {
 	}
 }
 
-// rawApp serves each connection by a function.
+// rawApp serves each connection by a function, on frames.
 func rawApp(t testing.TB, serve func(*raw)) netip.AddrPort {
+	return tcpApp(t, func(conn net.Conn) {
+		io.ReadFull(conn, make([]byte, len(http2.ClientPreface)))
+		r := newRaw(t, conn)
+		r.WriteSettings()
+		serve(r)
+	})
+}
+
+// tcpApp serves each connection by a function.
+func tcpApp(t testing.TB, serve func(net.Conn)) netip.AddrPort {
 	l := listen(t, podHost()+":0")
 	done := make(chan struct{})
 	go func() {
@@ -87,10 +97,7 @@ func rawApp(t testing.TB, serve func(*raw)) netip.AddrPort {
 			}
 			go func() {
 				defer conn.Close()
-				io.ReadFull(conn, make([]byte, len(http2.ClientPreface)))
-				r := newRaw(t, conn)
-				r.WriteSettings()
-				serve(r)
+				serve(conn)
 			}()
 		}
 	}()
