@@ -48,6 +48,7 @@ type setting struct {
 	version  harness.Version // that runs first; none: v1
 	replicas int32           // of the shop; 0: 2
 	rate     float64         // of the client; 0: 60 a second
+	protocol string          // of the client; empty: http
 	slow     time.Duration
 	steps    []v1alpha1.Step
 	edit     func(*v1alpha1.Rollout)
@@ -107,7 +108,9 @@ func newWorld(t *testing.T, s setting) *world {
 	if s.version.Name == "" {
 		s.version = v1
 	}
-	w.must(w.Deploy(ctx, harness.App{Name: shop, Version: s.version, Replicas: s.replicas, Rollout: shop}))
+	w.must(w.Deploy(ctx, harness.App{
+		Name: shop, Version: s.version, Replicas: s.replicas, Rollout: shop, Protocols: s.protocol != "",
+	}))
 	w.must(w.AwaitAvailable(ctx, shop))
 	w.must(w.Get(ctx, shop, &w.before))
 	r := harness.NewRollout(shop, s.steps...)
@@ -126,7 +129,7 @@ func newWorld(t *testing.T, s setting) *world {
 	t.Cleanup(w.pods.Stop)
 	_, err = w.rollout.Healthy(ctx)
 	w.must(err)
-	w.load = w.client(harness.Clients{Target: shop, Rate: s.rate, Slow: s.slow})
+	w.load = w.client(harness.Clients{Target: shop, Protocol: s.protocol, Rate: s.rate, Slow: s.slow})
 	w.must(w.load.Flows(ctx, 20))
 	w.logf("requests flow")
 	return w

@@ -29,8 +29,10 @@ const (
 	loadContainer = "load"
 	shopPort      = 8080
 	statsPort     = 8090
-	// ServicePort is the port of every shop Service.
+	// ServicePort is the port of every shop Service; GRPCPort and TCPPort are those of App.Protocols.
 	ServicePort = 80
+	GRPCPort    = 9090
+	TCPPort     = 7070
 )
 
 // Version is one version of a shop service: an image and how it behaves.
@@ -77,6 +79,8 @@ type App struct {
 	Upstreams []string
 	// Rollout is the name of its Rollout; empty: it has none.
 	Rollout string
+	// Protocols lets it speak gRPC, and lines over TCP, besides HTTP and WebSocket.
+	Protocols bool
 }
 
 func (a App) labels() map[string]string { return map[string]string{LabelApp: a.Name} }
@@ -107,6 +111,11 @@ func (a App) Deployment() *appsv1.Deployment {
 			},
 		},
 	}
+	if a.Protocols {
+		shop := &d.Spec.Template.Spec.Containers[0]
+		shop.Ports = append(shop.Ports, corev1.ContainerPort{Name: "grpc", ContainerPort: GRPCPort}, corev1.ContainerPort{Name: "lines", ContainerPort: TCPPort})
+		shop.Args = []string{fmt.Sprintf("--grpc-listen=:%d", GRPCPort), fmt.Sprintf("--tcp-listen=:%d", TCPPort)}
+	}
 	if a.Rollout != "" {
 		d.Labels[v1alpha1.LabelRollout] = a.Rollout
 	}
@@ -115,7 +124,7 @@ func (a App) Deployment() *appsv1.Deployment {
 
 // Service of the service.
 func (a App) Service() *corev1.Service {
-	return &corev1.Service{
+	s := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: a.Name, Labels: a.labels()},
 		Spec: corev1.ServiceSpec{
 			Selector: a.labels(),
@@ -124,6 +133,12 @@ func (a App) Service() *corev1.Service {
 			}},
 		},
 	}
+	if a.Protocols {
+		s.Spec.Ports = append(s.Spec.Ports,
+			corev1.ServicePort{Name: "grpc", Port: GRPCPort, TargetPort: intstr.FromString("grpc")},
+			corev1.ServicePort{Name: "lines", Port: TCPPort, TargetPort: intstr.FromString("lines")}) // nothing declared
+	}
+	return s
 }
 
 func probe(port int32) *corev1.Probe {

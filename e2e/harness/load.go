@@ -24,6 +24,8 @@ type Clients struct {
 	Name string
 	// Target is the service that is asked; Counted the one whose versions are counted, if another.
 	Target, Counted string
+	// Protocol is http, grpc, ws or tcp; empty: http.
+	Protocol string
 	// Rate of each client, in requests a second.
 	Rate float64
 	// Slow is the time beyond which an answer is a bad one; zero: none.
@@ -41,11 +43,24 @@ func (c Clients) name() string {
 	return c.Name
 }
 
+func (c Clients) url() string {
+	switch c.Protocol {
+	case "grpc":
+		return fmt.Sprintf("grpc://%s:%d", c.Target, GRPCPort)
+	case "tcp":
+		return fmt.Sprintf("tcp://%s:%d", c.Target, TCPPort)
+	case "ws":
+		return fmt.Sprintf("ws://%s:%d/ws", c.Target, ServicePort)
+	default:
+		return fmt.Sprintf("http://%s:%d/", c.Target, ServicePort)
+	}
+}
+
 // Deployment of the clients.
 func (c Clients) Deployment() *appsv1.Deployment {
 	labels := map[string]string{LabelApp: c.name()}
 	env := []corev1.EnvVar{
-		{Name: "LOAD_URL", Value: fmt.Sprintf("http://%s:%d/", c.Target, ServicePort)},
+		{Name: "LOAD_URL", Value: c.url()},
 		{Name: "LOAD_SERVICE", Value: c.Counted},
 		{Name: "LOAD_RPS", Value: strconv.FormatFloat(c.Rate, 'g', -1, 64)},
 		{Name: "LOAD_SLOW", Value: c.Slow.String()},

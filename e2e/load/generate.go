@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/sluice-mesh/sluice/e2e/hop"
 	"github.com/sluice-mesh/sluice/e2e/load/ledger"
 )
 
@@ -36,8 +35,8 @@ func (p plan) validate() error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("parse url: %w", err)
-	case u.Scheme != "http" || u.Host == "":
-		return fmt.Errorf("check url: %q is not http://host:port/path", p.url)
+	case u.Host == "" || !slices.Contains([]string{"http", "grpc", "ws", "tcp"}, u.Scheme):
+		return fmt.Errorf("check url: %q is not http://host:port/path, or grpc://, ws:// or tcp://", p.url)
 	case p.rate < 0 || p.rate > maxRate:
 		return fmt.Errorf("check rps: %v is not between 0 and %d", p.rate, maxRate)
 	case p.timeout <= 0 || p.duration < 0 || p.inFlight < 1:
@@ -53,19 +52,20 @@ func (p plan) bounded() bool { return p.duration > 0 || p.count > 0 }
 type generator struct {
 	plan   plan
 	book   *ledger.Ledger
-	client *http.Client
+	sender sender
 	rates  chan float64
 }
 
-func newGenerator(p plan, book *ledger.Ledger) *generator {
-	return &generator{
-		plan: p, book: book, rates: make(chan float64, 1),
-		client: &http.Client{
-			Transport:     &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: 30 * time.Second, DisableCompression: true},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+func newGenerator(p plan, book *ledger.Ledger) (*generator, error) {
+	sender, err := newSender(p)
+	if err != nil {
+		return nil, err
 	}
+	return &generator{plan: p, book: book, sender: sender, rates: make(chan float64, 1)}, nil
 }
+
+// idle is how long an idle connection is kept.
+const idle = 30 * time.Second
 
 // setRate changes the rate from now on.
 func (g *generator) setRate(rate float64) {
@@ -133,54 +133,12 @@ func (g *generator) run(ctx context.Context) {
 	}
 }
 
-// onceBody is an empty body that the transport cannot rewind: without it the transport would
-// silently send a GET again whose connection broke, and hide what the mesh did.
-type onceBody struct{}
-
-func (onceBody) Read([]byte) (int, error) { return 0, io.EOF }
-func (onceBody) Close() error             { return nil }
-
 // send makes one request.
 func (g *generator) send(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, g.plan.timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.plan.url, onceBody{})
-	if err != nil {
-		return // the URL was checked at the start
-	}
 	request := g.book.Begin()
-	resp, err := g.client.Do(req)
-	if err == nil {
-		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
-		_ = resp.Body.Close()
-	}
-	if err != nil {
-		g.book.Finish(request, ledger.End{Lost: reason(err), Detail: err.Error()})
-		return
-	}
-	g.book.Finish(request, judge(resp, g.plan.service))
-}
-
-// judge tells from a complete response who made it.
-func judge(resp *http.Response, service string) ledger.End {
-	version := resp.Header.Get(hop.HeaderVersion)
-	if version == "" {
-		return ledger.End{Lost: fmt.Sprintf("status %d", resp.StatusCode), Detail: resp.Header.Get("Server")}
-	}
-	hops, err := hop.Parse(resp.Header.Get(hop.HeaderTrace))
-	if err != nil {
-		return ledger.End{Lost: "trace", Detail: err.Error()}
-	}
-	end := ledger.End{Version: version, Status: resp.StatusCode}
-	for _, h := range hops {
-		if h.Lost() {
-			return ledger.End{Lost: fmt.Sprintf("status %d to %s", h.Status, h.Service), Detail: hop.Format(hops)}
-		}
-		if service != "" && h.Service == service {
-			end = ledger.End{Version: h.Version, Status: h.Status}
-		}
-	}
-	return end
+	g.book.Finish(request, g.sender.send(ctx))
 }
 
 // reason classes the error of a request that got no complete response.

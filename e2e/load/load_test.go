@@ -35,7 +35,11 @@ func send(t *testing.T, p plan, handler http.Handler) ledger.Snapshot {
 	defer server.Close()
 	p.url = server.URL
 	book := ledger.New(0, time.Now)
-	newGenerator(p, book).run(context.Background())
+	g, err := newGenerator(p, book)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.run(context.Background())
 	return book.Snapshot(time.Time{})
 }
 
@@ -153,7 +157,10 @@ func TestStatsServer(t *testing.T) {
 	p := base(shop.URL)
 	p.rate = 0
 	book := ledger.New(0, time.Now)
-	g := newGenerator(p, book)
+	g, err := newGenerator(p, book)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); g.run(ctx) }()

@@ -45,7 +45,7 @@ func parse(args []string, lookup func(string) (string, bool)) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	flags.StringVar(&o.stats, "stats", ":8090", "address to serve what was seen on")
-	flags.StringVar(&o.plan.url, "url", "", "where requests go, http://host:port/path")
+	flags.StringVar(&o.plan.url, "url", "", "where requests go, http://host:port/path, grpc://host:port, ws://host:port/path or tcp://host:port")
 	flags.StringVar(&o.plan.service, "service", "", "name of the service on the way whose version is counted; empty: the one that answers")
 	flags.Float64Var(&o.plan.rate, "rps", 50, "requests a second")
 	flags.DurationVar(&o.plan.duration, "duration", 0, "how long to send; 0: until told to stop")
@@ -67,7 +67,10 @@ func run(args []string, lookup func(string) (string, bool)) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	book := ledger.New(o.slow, time.Now)
-	generator := newGenerator(o.plan, book)
+	generator, err := newGenerator(o.plan, book)
+	if err != nil {
+		return err
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.stats)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)

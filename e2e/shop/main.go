@@ -1,6 +1,6 @@
 // Command shop is one service of the demo shop: an HTTP/1.1 server that answers with its version,
-// asks the services behind it, and behaves as well or as badly as it is told. It does not know that
-// there is a mesh.
+// asks the services behind it, and behaves as well or as badly as it is told. On demand it speaks gRPC and
+// lines over TCP too, and WebSocket at /ws. It does not know that there is a mesh.
 //
 // Every flag can also be given by environment: --error-rate as SHOP_ERROR_RATE. Flags win.
 package main
@@ -33,6 +33,7 @@ func main() {
 // options are the program's flags.
 type options struct {
 	listen        string
+	grpc, tcp     string
 	behaviour     behaviour
 	shutdownDelay time.Duration
 	shutdownGrace time.Duration
@@ -42,6 +43,8 @@ func parse(args []string, lookup func(string) (string, bool)) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("shop", flag.ContinueOnError)
 	flags.StringVar(&o.listen, "listen", ":8080", "address to listen on")
+	flags.StringVar(&o.grpc, "grpc-listen", "", "address to serve gRPC on; empty: none")
+	flags.StringVar(&o.tcp, "tcp-listen", "", "address to serve lines over TCP on; empty: none")
 	flags.StringVar(&o.behaviour.name, "name", "shop", "name of this service")
 	flags.StringVar(&o.behaviour.version, "version", "v1", "version of this service, told to clients")
 	flags.Var((*list)(&o.behaviour.upstreams), "upstream", "name=URL of a service behind this one; may be repeated, or separated by commas")
@@ -69,7 +72,28 @@ func run(args []string, lookup func(string) (string, bool)) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	return serve(ctx, listener, newService(o.behaviour, time.Now, rand.Float64), o)
+	s := newService(o.behaviour, time.Now, rand.Float64)
+	// Like HTTP, the others go on for a while after they are told to stop.
+	leaving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(o.shutdownDelay, cancel) })()
+	for _, other := range []struct {
+		address string
+		serve   func(net.Listener)
+	}{
+		{o.grpc, func(l net.Listener) { serveGRPC(leaving, newGRPC(s), l, o.shutdownGrace) }},
+		{o.tcp, func(l net.Listener) { s.serveTCP(leaving, l) }},
+	} {
+		if other.address == "" {
+			continue
+		}
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", other.address)
+		if err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		go other.serve(l)
+	}
+	return serve(ctx, listener, s, o)
 }
 
 // serve answers until the context ends, then for the shutdown delay as before, then lets requests in

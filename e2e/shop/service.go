@@ -64,11 +64,14 @@ func newService(b behaviour, now func() time.Time, random func() float64) *servi
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/healthz" {
+	switch r.URL.Path {
+	case "/healthz":
 		s.health(w)
-		return
+	case "/ws":
+		s.chat(w, r)
+	default:
+		s.answer(w, r)
 	}
-	s.answer(w, r)
 }
 
 func (s *service) health(w http.ResponseWriter) {
@@ -90,14 +93,8 @@ type reply struct {
 }
 
 func (s *service) answer(w http.ResponseWriter, r *http.Request) {
-	if wait := s.latency + time.Duration(s.random()*float64(s.jitter)); wait > 0 {
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-r.Context().Done(): // the client went away: nobody to answer
-			timer.Stop()
-			return
-		}
+	if s.wait(r.Context()) != nil {
+		return // the client went away: nobody to answer
 	}
 	out := reply{Service: s.name, Version: s.version, Pod: s.pod, Status: http.StatusOK}
 	behind := s.ask(r.Context())
@@ -124,6 +121,22 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(out.Status)
 	_, _ = w.Write(append(body, '\n'))
+}
+
+// wait takes as long as an answer is to take.
+func (s *service) wait(ctx context.Context) error {
+	wait := s.latency + time.Duration(s.random()*float64(s.jitter))
+	if wait <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // ask calls the services behind this one, one after the other, and returns all hops behind it.

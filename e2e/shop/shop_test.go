@@ -1,16 +1,25 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sluice-mesh/sluice/e2e/hop"
 )
@@ -173,5 +182,71 @@ func TestParse(t *testing.T) {
 		if _, err := parse([]string{args}, none); err == nil || strings.Contains(err.Error(), "help") {
 			t.Errorf("parse(%s): %v, want an error", args, err)
 		}
+	}
+}
+
+// What the shop says in its other protocols, as e2e/load asks for it.
+func TestOtherProtocols(t *testing.T) {
+	failing := 0.999
+	s := newService(behaviour{name: "shop", version: "v1", errorRate: 0.5}, time.Now, func() float64 { return failing })
+	ctx, stop := context.WithCancel(t.Context())
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	lines, calls := listen(), listen()
+	var serving sync.WaitGroup
+	serving.Go(func() { s.serveTCP(ctx, lines) })
+	serving.Go(func() { serveGRPC(ctx, newGRPC(s), calls, time.Second) })
+	t.Cleanup(func() { stop(); serving.Wait() })
+
+	conn, err := net.Dial("tcp", lines.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	from := bufio.NewReader(conn)
+	if greeting, err := from.ReadString('\n'); err != nil || greeting != "220 shop/v1=200\n" {
+		t.Errorf("greeting %q, %v", greeting, err)
+	}
+	io.WriteString(conn, "who?\n")
+	if answer, err := from.ReadString('\n'); err != nil || answer != "shop/v1=200\n" {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+
+	web := httptest.NewServer(s)
+	defer web.Close()
+	socket, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(web.URL, "http")+"/ws", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	socket.WriteMessage(websocket.TextMessage, []byte("who?"))
+	if _, answer, err := socket.ReadMessage(); err != nil || string(answer) != "shop/v1=200" {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+
+	client, err := grpc.NewClient("passthrough:///"+calls.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ask := func() (string, error) {
+		answer, header := &wrapperspb.StringValue{}, metadata.MD{}
+		err := client.Invoke(t.Context(), "/shop.Shop/Ask", wrapperspb.String("who?"), answer, grpc.Header(&header))
+		if got := header.Get(hop.HeaderVersion); len(got) != 1 || got[0] != "v1" {
+			t.Errorf("version %q in the header", got)
+		}
+		return answer.Value, err
+	}
+	if answer, err := ask(); err != nil || answer != "shop/v1=200" {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+	failing = 0
+	if _, err := ask(); status.Code(err) != codes.Internal {
+		t.Errorf("error %v, want Internal", err)
 	}
 }
