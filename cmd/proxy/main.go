@@ -40,7 +40,7 @@ func command(ctx context.Context, args []string, getenv func(string) string, std
 	case "redirect":
 		err = redirect(args, getenv, stderr)
 	case "run":
-		err = run(ctx, args, getenv, stderr)
+		err = run(ctx, args, getenv, stdout, stderr)
 	case "version":
 		fmt.Fprintln(stdout, version.Version)
 	default:

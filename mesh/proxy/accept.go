@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluice-mesh/sluice/mesh/proxy/relay"
 )
 
 // direction of a connection, as the metrics call it.
@@ -21,11 +24,29 @@ const (
 // captured is a connection that was turned aside.
 type captured struct {
 	*net.TCPConn
-	dst     netip.AddrPort
-	release func() // once, when the connection has ended
+	dst netip.AddrPort
+	// name that a TLS client asked for; "" where there is none or it is not known.
+	name string
+	// secure is the connection without its TLS, where that ends here; nil elsewhere.
+	secure *tls.Conn
 }
 
-// accept takes connections until the listener closes, and returns when each has been served or handed on.
+// client is what to read from and to write to.
+func (c captured) client() relay.Conn {
+	if c.secure != nil {
+		return c.secure
+	}
+	return c.TCPConn
+}
+
+// from is the client's address.
+func (c captured) from() netip.AddrPort {
+	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+}
+
+// accept takes connections until the listener closes, and returns when each has ended. Serve closes its
+// connection.
 func (p *Proxy) accept(ctx context.Context, l *net.TCPListener, d direction, serve func(context.Context, captured)) {
 	var serving sync.WaitGroup
 	defer serving.Wait()
@@ -52,17 +73,16 @@ func (p *Proxy) accept(ctx context.Context, l *net.TCPListener, d direction, ser
 		}
 		count.Add(1)
 		open.Inc()
-		release := sync.OnceFunc(func() { count.Add(-1); open.Dec() })
 		serving.Go(func() {
+			defer func() { count.Add(-1); open.Dec() }()
 			dst, err := p.destination(conn)
 			if err != nil {
 				p.Logger.Debug("connection refused", "direction", d, "from", conn.RemoteAddr(), "error", err)
 				refused.Inc()
 				reset(conn)
-				release()
 				return
 			}
-			serve(ctx, captured{conn, dst, release})
+			serve(ctx, captured{TCPConn: conn, dst: dst})
 		})
 	}
 }
@@ -104,7 +124,13 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // reset closes a connection such that its client knows at once that it was not served.
-func reset(conn *net.TCPConn) {
-	_ = conn.SetLinger(0)
-	_ = conn.Close()
+func reset(conn net.Conn) {
+	below := conn
+	if secure, ok := conn.(*tls.Conn); ok {
+		below = secure.NetConn()
+	}
+	if tcp, ok := below.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = below.Close()
 }

@@ -1,75 +1,50 @@
 package proxy
 
 import (
-	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/pprof"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/sluice-mesh/sluice/mesh/ir"
+	"github.com/sluice-mesh/sluice/mesh/proxy/admin"
+	"github.com/sluice-mesh/sluice/mesh/proxy/table"
 )
 
-// The admin port:
-//
-//	GET  /metrics   for Prometheus
-//	GET  /healthz   200 while the process answers
-//	GET  /startup   200 once a configuration is in force or the startup grace is over
-//	GET  /ready     the same, and 503 again while draining
-//	GET  /config    the configuration in force as JSON (table.Dump)
-//	POST /drain     begins draining; the process goes on until it is told to end
-//	     /debug/pprof/ with Options.Profiling
-func (p *Proxy) admin() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(p.Registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok\n") })
-	mux.HandleFunc("GET /startup", func(w http.ResponseWriter, _ *http.Request) { p.answerStarted(w) })
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		if p.draining.Load() {
-			http.Error(w, "draining", http.StatusServiceUnavailable)
-			return
-		}
-		p.answerStarted(w)
-	})
-	mux.HandleFunc("GET /config", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		_ = encoder.Encode(p.table.Load().Dump()) // fails only towards a caller who has gone
-	})
-	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, _ *http.Request) {
-		p.BeginDrain()
-		fmt.Fprint(w, "draining\n")
-	})
-	if p.Profiling {
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+// sources are where the admin port reads.
+func (p *Proxy) sources() admin.Sources {
+	return admin.Sources{
+		Version:   p.Version,
+		Metrics:   p.Registry,
+		Startup:   p.startup,
+		Draining:  p.draining.Load,
+		Drain:     p.BeginDrain,
+		Dump:      func() table.Dump { return p.table.Load().Dump() },
+		Settings:  func() ir.Settings { return *p.settings.Load() },
+		Control:   p.Control,
+		Profiling: p.Profiling,
+		Now:       p.Now,
 	}
-	return mux
 }
 
-func (p *Proxy) answerStarted(w http.ResponseWriter) {
+// startup reports whether the application may start.
+func (p *Proxy) startup() (started bool, state string) {
 	select {
 	case <-p.configured:
-		fmt.Fprint(w, "configured\n")
-		return
+		return true, "configured"
 	default:
 	}
 	select {
 	case <-p.grace:
-		fmt.Fprint(w, "no configuration: passing through\n")
+		return true, "no configuration: passing through"
 	default:
-		http.Error(w, "waiting for a configuration", http.StatusServiceUnavailable)
+		return false, "waiting for a configuration"
 	}
 }
 
 func (p *Proxy) serveAdmin(running *sync.WaitGroup) *http.Server {
 	server := &http.Server{
-		Handler:           p.admin(),
+		Handler:           admin.Handler(p.sources()),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,

@@ -4,20 +4,22 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/sluice-mesh/sluice/mesh/proxy/relay"
 )
 
 // BeginDrain begins to send callers away: every inbound response is the last of its connection. Requests
 // and connections are still taken, and what the application itself calls is left alone.
 func (p *Proxy) BeginDrain() {
 	if p.draining.CompareAndSwap(false, true) {
-		p.inboundHTTP.Drain()
+		p.in.drain()
 		p.Logger.Info("draining", "deadline", p.Drain, "in_flight", p.inFlight())
 	}
 }
 
 // inFlight counts requests and relayed connections.
 func (p *Proxy) inFlight() int {
-	return p.outboundHTTP.Active() + p.inboundHTTP.Active() + p.open.len()
+	return p.out.active() + p.in.active() + p.open.len()
 }
 
 // waitIdle returns when nothing is in flight or the drain deadline has passed.
@@ -73,5 +75,37 @@ func (t *tracker) closeAll() {
 	t.closed = true
 	for c := range t.open {
 		_ = c.Close()
+	}
+}
+
+// idlers are the relayed connections that end when nothing has moved on them for a time.
+type idlers struct {
+	mu    sync.Mutex
+	limit map[*relay.Pair]time.Duration
+}
+
+// add enters a connection; leave must follow.
+func (i *idlers) add(pair *relay.Pair, limit time.Duration) (leave func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.limit == nil {
+		i.limit = map[*relay.Pair]time.Duration{}
+	}
+	i.limit[pair] = limit
+	return func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		delete(i.limit, pair)
+	}
+}
+
+// cut closes those that have been quiet for too long.
+func (i *idlers) cut() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for pair, limit := range i.limit {
+		if pair.Quiet() >= limit {
+			_ = pair.Close()
+		}
 	}
 }

@@ -1,15 +1,15 @@
 // Package proxy is the data plane that runs beside an application: it takes over the connections that
 // capture turns aside, and carries them by the configuration in force.
 //
-//	outbound   the pod's own connections. A service of the mesh: HTTP/1.x request by request, anything else
+//	outbound   the pod's own connections. A service of the mesh: HTTP request by request, anything else
 //	           connection by connection, each drawn over the service's split. Unknown destinations, and all
 //	           of them before there is a configuration: straight on to where they were going.
 //	inbound    connections to the pod. Straight on to the address they were sent to; HTTP of a service of
 //	           the mesh is counted, and refused when meant for another revision.
 //
-// The package owns accepting, swapping configuration and draining. What it leaves to others: what a
-// configuration means (table), the protocols (http1, relay, sniff), the counting (telemetry), the kernel
-// (capture), where the configuration comes from (whoever calls Apply).
+// The package owns accepting, telling protocols apart, swapping configuration and draining. What it leaves
+// to others: what a configuration means (table), the protocols (h1, h2, relay, sniff), what is told of it
+// (telemetry, observe, admin), the kernel (capture), where the configuration comes from (whoever calls Apply).
 //
 // The configuration is one immutable value behind an atomic pointer, read once per request or connection;
 // what is in flight when it changes ends as it began. While no new one comes, the last one serves.
@@ -17,6 +17,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,7 +31,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
-	"github.com/sluice-mesh/sluice/mesh/proxy/http1"
+	"github.com/sluice-mesh/sluice/mesh/proxy/admin"
+	"github.com/sluice-mesh/sluice/mesh/proxy/engine"
+	"github.com/sluice-mesh/sluice/mesh/proxy/h1"
+	"github.com/sluice-mesh/sluice/mesh/proxy/h2"
+	"github.com/sluice-mesh/sluice/mesh/proxy/observe"
 	"github.com/sluice-mesh/sluice/mesh/proxy/table"
 	"github.com/sluice-mesh/sluice/mesh/proxy/telemetry"
 )
@@ -65,9 +70,24 @@ type Options struct {
 	// SeriesRetention is how long the series of a revision that is gone are kept; 15 min by default.
 	SeriesRetention time.Duration
 	// HTTP bounds what HTTP clients may ask.
-	HTTP http1.Limits
+	HTTP engine.Limits
+	// Zone that the pod runs in; "" when unknown.
+	Zone string
+	// TLS returns how to end TLS for a client; nil, itself or what it returns, lets TLS pass through.
+	TLS func(*tls.ClientHelloInfo) *tls.Config
+	// Resolve asks the control plane for an address that the configuration does not know, and returns when
+	// what there is has been applied, or nothing is to be expected. Release takes back what it asked for. Nil
+	// where the whole mesh is applied.
+	Resolve func(context.Context, netip.Addr)
+	Release func(...netip.Addr)
+	// Observer writes access logs and spans; nil: neither.
+	Observer *observe.Observer
 	// Profiling serves net/http/pprof on the admin port.
 	Profiling bool
+	// Version of the program and Control, the state of the connection to the control plane, are shown there;
+	// Control may be nil.
+	Version string
+	Control func() admin.Control
 
 	// Random draws; math/rand/v2.Uint32N.
 	Random table.Rand
@@ -124,15 +144,18 @@ type Proxy struct {
 	recorder *telemetry.Recorder
 	compiler *table.Compiler
 	table    atomic.Pointer[table.Table]
+	settings atomic.Pointer[ir.Settings]
 	apply    sync.Mutex // serialises Apply
 
 	configured chan struct{} // closed with the first configuration
 	grace      chan struct{} // closed when the startup grace is over
 	draining   atomic.Bool
 
-	outboundHTTP, inboundHTTP *http1.Server
-	open                      tracker // relayed connections
-	silent                    tracker // connections whose clients have not spoken yet
+	out, in     engines
+	open        tracker // relayed connections
+	silent      tracker // connections whose clients have not spoken yet
+	idle        idlers
+	upstreamTLS upstreamTLS
 }
 
 // New makes a proxy, which accepts nothing before Run.
@@ -151,16 +174,19 @@ func New(o Options) (*Proxy, error) {
 	for _, l := range append(append([]*net.TCPListener(nil), o.Outbound...), o.Inbound...) {
 		p.own[uint16(l.Addr().(*net.TCPAddr).Port)] = true
 	}
+	carried := engine.Options{
+		Table: p.table.Load, Random: o.Random, Dial: p.dialEndpoint, DialAddress: p.dialAddress, Revision: o.Revision,
+		Now: o.Now, Limits: o.HTTP, Logger: o.Logger, Observer: o.Observer,
+	}
 	p.compiler = &table.Compiler{
 		Recorder: p.recorder, Source: o.Source, SourceNamespace: o.Namespace, Revision: o.Revision, Self: o.Self,
-		NewPool: http1.NewPool(p.dialConn), Now: o.Now, Logger: o.Logger,
+		Zone: o.Zone, Now: o.Now, Logger: o.Logger,
 	}
+	p.compiler.NewPools[table.HTTP1], p.compiler.NewPools[table.HTTP2] = h1.NewPool(carried), h2.NewPool(carried)
 	p.table.Store(table.Empty())
-	http := http1.Options{
-		Table: p.table.Load, Random: o.Random, Dial: p.dialConn, Revision: o.Revision,
-		Now: o.Now, Limits: o.HTTP, Logger: o.Logger,
-	}
-	p.outboundHTTP, p.inboundHTTP = http1.NewOutbound(http), http1.NewInbound(http)
+	p.settings.Store(&ir.Settings{})
+	p.out = engines{h1.NewOutbound(carried), h2.NewOutbound(carried)}
+	p.in = engines{h1.NewInbound(carried), h2.NewInbound(carried)}
 	return p, nil
 }
 
@@ -177,6 +203,8 @@ func (p *Proxy) Apply(mesh ir.Mesh) error {
 	}
 	p.table.Store(next)
 	next.Supersede(previous)
+	p.settings.Store(&mesh.Settings)
+	p.Observer.Configure(mesh.Settings)
 	p.metrics.applied.Set(float64(next.Applied.UnixNano()) / 1e9)
 	if p.leaving(mesh) {
 		p.BeginDrain()
@@ -227,14 +255,17 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.silent.closeAll()
 	p.open.closeAll()
+	p.out.close()
+	p.in.close()
 	accepting.Wait()
-	p.outboundHTTP.Close()
-	p.inboundHTTP.Close()
 	p.table.Load().Close()
 	_ = admin.Close()
 	background.Wait()
 	return nil
 }
+
+// serviceRetention is how long the configuration of a service is kept that is not called.
+const serviceRetention = time.Hour
 
 func (p *Proxy) waitGrace(ctx context.Context) {
 	timer := time.NewTimer(p.StartupGrace)
@@ -251,8 +282,9 @@ func (p *Proxy) waitGrace(ctx context.Context) {
 	}
 }
 
-// housekeep does what time brings about: streams of revisions without weight end, series of revisions
-// long gone are dropped.
+// housekeep does what time brings about: streams of revisions without weight end, as do relayed connections
+// that are idle for too long; series of revisions long gone are dropped, and services that nobody calls any
+// more.
 func (p *Proxy) housekeep(ctx context.Context) {
 	ticker := time.NewTicker(min(max(p.Drain/10, 10*time.Millisecond), time.Second))
 	defer ticker.Stop()
@@ -267,8 +299,12 @@ func (p *Proxy) housekeep(ctx context.Context) {
 		if n := t.CloseOverdue(now, p.Drain); n > 0 {
 			p.Logger.Info("closed streams of revisions without weight", "streams", n, "drain", p.Drain)
 		}
+		p.idle.cut()
 		if now.Sub(swept) >= p.SeriesRetention/15 {
 			swept = now
+			if p.Release != nil {
+				p.Release(t.Unused(now.Add(-serviceRetention))...)
+			}
 			p.recorder.Sweep(t.Live(), now, p.SeriesRetention)
 		}
 	}

@@ -159,10 +159,9 @@ func TestOtherProtocolsOnAnHTTPService(t *testing.T) {
 	b := newBench(t, nil, nil, nil)
 	b.apply(service("shop", shopAddress, ir.HTTP, release(1, 100), revisions{"v1": {echo(t, "")}, "v2": {v2}}))
 	for name, words := range map[string]string{
-		"HTTP/2 prior knowledge": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-		"TLS":                    "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-		"CONNECT":                "CONNECT other:443 HTTP/1.1\r\n\r\n",
-		"Redis":                  "*1\r\n$4\r\nPING\r\n",
+		"TLS":     "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+		"CONNECT": "CONNECT other:443 HTTP/1.1\r\n\r\n",
+		"Redis":   "*1\r\n$4\r\nPING\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := b.dial(shopAddress)
@@ -175,20 +174,7 @@ func TestOtherProtocolsOnAnHTTPService(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "the connections to count", func() bool { return b.total("revision=v2", "code=200") == 4 })
-}
-
-// gRPC is split by connection for now.
-func TestGRPCIsTCP(t *testing.T) {
-	b := newBench(t, nil, nil, nil)
-	b.apply(service("shop", shopAddress, ir.GRPC, ir.Split{}, revisions{"v1": {echo(t, "server first")}}))
-	conn := b.dial(shopAddress)
-	got := make([]byte, len("server first"))
-	if _, err := io.ReadFull(conn, got); err != nil || string(got) != "server first" {
-		t.Errorf("%q, %v", got, err)
-	}
-	conn.Close()
-	eventually(t, "the connection to count", func() bool { return b.total("protocol=grpc", "code=200") == 1 })
+	eventually(t, "the connections to count", func() bool { return b.total("revision=v2", "code=200") == 3 })
 }
 
 // Before there is a configuration, and for destinations that the mesh does not know, connections go where

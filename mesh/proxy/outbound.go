@@ -1,0 +1,103 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/sluice-mesh/sluice/mesh/ir"
+	"github.com/sluice-mesh/sluice/mesh/proxy/sniff"
+	"github.com/sluice-mesh/sluice/mesh/proxy/table"
+)
+
+const (
+	// firstBytes is how long a client of an HTTP service may stay silent.
+	firstBytes = time.Hour
+	// moreBytes is how long it may take to say enough to tell what it speaks.
+	moreBytes = 5 * time.Second
+	// resolveTime bounds how long the first connection to an address waits for what the mesh knows of it.
+	// Then it goes on as if the mesh knew nothing.
+	resolveTime = time.Second
+)
+
+// outbound serves one of the pod's own connections.
+func (p *Proxy) outbound(ctx context.Context, c captured) {
+	port := p.lookup(ctx, c.dst)
+	switch {
+	case port == nil:
+		p.metrics.passed.Inc()
+		p.straight(ctx, c, nil)
+	case port.Protocol == ir.TCP:
+		p.drawn(ctx, c, port)
+	case port.Protocol == ir.Undeclared:
+		p.undeclared(ctx, c, port)
+	default:
+		if c, engine := p.detect(ctx, c, port, p.out); engine != nil {
+			engine.Serve(c.client(), c.dst)
+		} else {
+			p.drawn(ctx, c, port)
+		}
+	}
+}
+
+// lookup finds the port behind a destination, and asks the control plane for an address that was never
+// called before.
+func (p *Proxy) lookup(ctx context.Context, dst netip.AddrPort) *table.Port {
+	t := p.table.Load()
+	port := t.Outbound(dst)
+	if port != nil || p.Resolve == nil || t.Knows(dst.Addr()) {
+		return port
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTime)
+	defer cancel()
+	p.Resolve(ctx, dst.Addr())
+	return p.table.Load().Outbound(dst)
+}
+
+// drawn carries a connection to an endpoint of the revision that is drawn for it.
+func (p *Proxy) drawn(ctx context.Context, c captured, port *table.Port) {
+	count := p.begin()
+	var plan table.Plan
+	port.As(ir.TCP).PlanConnection(&plan, c.from().Addr(), p.Random, count.begun)
+	count.as(plan.Series)
+	if server, err := p.connect(ctx, &plan, count); err != nil {
+		p.drop(c, err)
+	} else {
+		p.carry(c, server, &plan, count)
+	}
+}
+
+// undeclared carries a connection of which nobody said what it speaks. Its server is dialled at once, since
+// it may be the one to speak first; a client that proves to speak HTTP has its requests drawn one by one
+// instead.
+func (p *Proxy) undeclared(ctx context.Context, c captured, port *table.Port) {
+	count := p.begin()
+	var plan table.Plan
+	port.As(ir.TCP).PlanConnection(&plan, c.from().Addr(), p.Random, count.begun)
+	server, err := p.connect(ctx, &plan, count)
+	if err != nil {
+		count.as(plan.Series)
+		p.drop(c, err)
+		return
+	}
+	verdict := sniff.Other
+	if tcp, plain := server.Conn.(*net.TCPConn); plain {
+		leave := p.silent.add(c.TCPConn)
+		verdict, err = sniff.First(c.TCPConn, tcp, firstBytes, moreBytes)
+		leave()
+	}
+	if err != nil {
+		p.dismiss(&plan, server)
+		p.drop(c, err)
+		return
+	}
+	c, engine := p.choose(ctx, c, port, verdict, p.out)
+	if engine != nil {
+		p.dismiss(&plan, server)
+		engine.Serve(c.client(), c.dst)
+		return
+	}
+	count.as(plan.Series)
+	p.carry(c, server, &plan, count)
+}
