@@ -156,7 +156,7 @@ func (refs References) follow(r route, service ir.Service) ruled {
 		if unsupported != nil {
 			failed = append(failed, unsupported.message)
 			out.problem = unsupported
-			to = ir.Route{Name: to.Name, Fault: failing(ir.Million)}
+			to = ir.Route{Name: to.Name, Fault: failing(ir.Million, unsupported.message)}
 			if check(ir.Service{Namespace: service.Namespace, Name: service.Name, Ports: service.Ports}, withMatches(to, rule)) != nil {
 				continue
 			}
@@ -234,7 +234,7 @@ func (a attachments) routesWith(service ir.Service, rules []ir.Route) (routes []
 	}
 	if len(routed) > 0 {
 		const unimplemented = 12
-		add(ir.Route{Name: "unmatched", Fault: &ir.Fault{AbortStatus: 404, AbortGRPC: unimplemented, AbortShare: ir.Million}}, routed)
+		add(ir.Route{Name: "unmatched", Fault: &ir.Fault{AbortStatus: 404, AbortGRPC: unimplemented, AbortShare: ir.Million, Reason: "no route of the service matches"}}, routed)
 	}
 	return routes, slices.Compact(notes)
 }

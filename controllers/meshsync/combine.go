@@ -81,7 +81,7 @@ func overFault(rule, route *ir.Fault) *ir.Fault {
 		return rule
 	}
 	fault := *rule
-	fault.AbortStatus, fault.AbortGRPC, fault.AbortShare = route.AbortStatus, route.AbortGRPC, route.AbortShare
+	fault.AbortStatus, fault.AbortGRPC, fault.AbortShare, fault.Reason = route.AbortStatus, route.AbortGRPC, route.AbortShare, route.Reason
 	return &fault
 }
 

@@ -57,9 +57,9 @@ func TestCombined(t *testing.T) {
 	rule := ir.Route{Name: "rule", Matches: []ir.Match{
 		{Hosts: []string{"*.example.com", "cart"}, Headers: []ir.ValueMatch{header}}, match(nil, "POST", ""),
 	}}
-	route := ir.Route{Name: "route", Matches: []ir.Match{match([]string{"a.example.com", "b.example.org"}, "GET", "/x")}, Fault: failing(500)}
+	route := ir.Route{Name: "route", Matches: []ir.Match{match([]string{"a.example.com", "b.example.org"}, "GET", "/x")}, Fault: failing(500, "why")}
 	got, unknown := combined(rule, route)
-	want := []ir.Route{{Name: "rule", Fault: failing(500), Matches: []ir.Match{{
+	want := []ir.Route{{Name: "rule", Fault: failing(500, "why"), Matches: []ir.Match{{
 		Hosts: []string{"a.example.com"}, Method: "GET", Path: ir.PathMatch{Kind: ir.Prefix, Value: "/x"}, Headers: []ir.ValueMatch{header},
 	}}}}
 	if diff := cmp.Diff(want, got); diff != "" || unknown {
@@ -67,7 +67,7 @@ func TestCombined(t *testing.T) {
 	}
 	rule.Fault = &ir.Fault{Delay: 1, DelayShare: 2}
 	got, _ = combined(rule, route)
-	if f := got[0].Fault; f.AbortShare != 500 || f.DelayShare != 2 {
+	if f := got[0].Fault; f.AbortShare != 500 || f.Reason != "why" || f.DelayShare != 2 {
 		t.Errorf("a rule's delay and a route's missing backends make %+v", f)
 	}
 	rule.Fault = &ir.Fault{AbortStatus: 418, AbortShare: 1}

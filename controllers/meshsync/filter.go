@@ -147,17 +147,28 @@ func (r References) backends(from route, rule routeRule, out *ir.Route) (missing
 	}
 	switch {
 	case lost > 0:
-		out.Fault = failing(uint32(lost * ir.Million / total)) //nolint:gosec // at most a million
+		out.Fault = failing(uint32(lost*ir.Million/total), missing.message) //nolint:gosec // at most a million
 	case len(rule.backends) > 0 && len(out.Backends) == 0: // of weight 0, all of them
-		out.Fault = failing(ir.Million)
+		out.Fault = failing(ir.Million, missing.message)
 	}
 	return missing, nil
 }
 
 // failing answers a share of the requests as those are to be whose backend is not there.
-func failing(share uint32) *ir.Fault {
+func failing(share uint32, reason string) *ir.Fault {
 	const unavailable = 14
-	return &ir.Fault{AbortStatus: 500, AbortGRPC: unavailable, AbortShare: share}
+	return &ir.Fault{AbortStatus: 500, AbortGRPC: unavailable, AbortShare: share, Reason: printable(reason)}
+}
+
+// printable shortens a reason to what callers may be told.
+func printable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+	return text[:min(len(text), 300)]
 }
 
 // forever stands for a timeout of 0, which switches a timeout off: longer than any request.

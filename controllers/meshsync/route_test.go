@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
 )
@@ -94,8 +95,11 @@ func TestHTTPRouteRule(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, verdicts := apply(t, read(t, httpText("r", "rules: ["+test.rule+"]")))
 			test.want.Name, test.want.Matches = "HTTPRoute/shop/r/0", every
-			if diff := cmp.Diff([]ir.Route{test.want}, matched(t, got)); diff != "" {
+			if diff := cmp.Diff([]ir.Route{test.want}, matched(t, got), cmpopts.IgnoreFields(ir.Fault{}, "Reason")); diff != "" {
 				t.Errorf("routes (-want +got):\n%s", diff)
+			}
+			if f := matched(t, got)[0].Fault; f != nil && !strings.HasPrefix(f.Reason, "backend ") {
+				t.Errorf("callers are told %q", f.Reason)
 			}
 			if test.said == "" {
 				test.said = accepted + resolved
