@@ -33,7 +33,7 @@ unit: test-packages $(BIN)/prometheus $(BIN)/helm ## Run the unit tests with the
 
 .PHONY: api-test
 api-test: test-packages build/assets build/crds $(BIN)/helm ## Run the tests that need a real API server
-	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./controllers/runs ./internal/cli/... ./charts/... ./docs
+	KUBEBUILDER_ASSETS=$(CURDIR)/build/assets $(GO_TEST) -count=1 ./api/... ./controllers ./controllers/runs ./controllers/traffic ./internal/cli/... ./charts/... ./docs
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## Run the linters
