@@ -31,8 +31,9 @@ const (
 	outlierCheckEvery = time.Second
 )
 
-// cluster makes the Cluster of that name for a port. Of policies gRPC follows the balancer, limits of
-// requests and, with credentials from xDS, nothing else.
+// cluster makes the Cluster of that name for a port. Of the policy gRPC follows the balancer, the limit of
+// requests in flight and, with credentials from xDS, TLS. Connections belong to clusters and not to routes,
+// so that a route has no connect timeout of its own.
 func cluster(name string, port ir.Port, policy ir.Policy) *clusterv3.Cluster {
 	made := &clusterv3.Cluster{
 		Name:                 name,

@@ -7,6 +7,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
@@ -72,6 +73,9 @@ func tcpProxy(service ir.Service, port ir.Port) *tcpv3.TcpProxy {
 		StatPrefix:         RouteName(service, port),
 		IdleTimeout:        duration(service.Policy.Timeouts.Idle),
 		MaxConnectAttempts: wrapperspb.UInt32(tcpAttempts),
+	}
+	if service.Policy.Balance.HashOn.Source {
+		made.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
 	}
 	split := &tcpv3.TcpProxy_WeightedCluster{}
 	for _, to := range destination(service, port, ir.AnyRevision) {
