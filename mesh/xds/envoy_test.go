@@ -164,7 +164,11 @@ func envoyChanges(headers map[string][]string, add []*corev3.HeaderValueOption, 
 	}
 	apply := func(action corev3.HeaderValueOption_HeaderAppendAction, keep bool) {
 		for _, option := range add {
-			value := strings.ReplaceAll(option.Header.Value, "%%", "%")
+			value := strings.ReplaceAll(option.Header.Value, "%%", "\x00")
+			if strings.Contains(value, "%") {
+				value = "a variable"
+			}
+			value = strings.ReplaceAll(value, "\x00", "%")
 			if option.AppendAction != action || value == "" && !option.KeepEmptyValue {
 				continue
 			}
