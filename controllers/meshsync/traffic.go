@@ -77,6 +77,9 @@ func (t Traffic) applyPolicy(service ir.Service, p *v1alpha1.TrafficPolicy, atta
 		return without, policyVerdict(p, v1alpha1.ReasonInvalid,
 			fmt.Sprintf("spec.rules: with the matches of the Service's routes they make %d, at most %d are possible; use fewer rules or matches", len(routes), maxRoutes))
 	}
+	if err := check(service, routes...); err != nil { // or the whole service would be refused, endpoints and all
+		return without, policyVerdict(p, v1alpha1.ReasonInvalid, err.Error())
+	}
 	service.Routes = routes
 	message := "in force"
 	for _, note := range notes {
