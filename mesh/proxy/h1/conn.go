@@ -25,6 +25,8 @@ type conn struct {
 	scanned int  // how much of an incomplete head has been looked at
 	final   bool // read once more, without waiting
 	linger  bool // the caller may still be sending
+	abort   bool // the connection ends with a reset
+	served  bool // a first request
 
 	table *table.Table // that port was looked up in
 	port  *table.Port
@@ -91,8 +93,8 @@ func (c *conn) next(serve func(uintptr) bool) verdict {
 // serve is a callback of raw.Read, and serves requests within it: the poller then tells of the next one
 // without our asking the kernel in vain. It must ask at its first call, since what came before is not told of.
 //
-// What is not told of is the end of a caller that says it in the same breath as its request. The janitor sees
-// that.
+// What is not told of is the end of a caller that says it in the same breath as its request. Callers that do
+// so have one request as a rule, so that is asked for after the first one; later the janitor sees it.
 func (c *conn) serve(fd uintptr) bool {
 	for {
 		if !c.receive(fd) {
@@ -109,9 +111,10 @@ func (c *conn) serve(fd uintptr) bool {
 			return true
 		}
 		c.verdict = over
-		if !c.full {
+		if !c.full && c.served {
 			return false
 		}
+		c.served = true
 	}
 }
 

@@ -81,7 +81,10 @@ func (s *Server) Serve(nc net.Conn, dst netip.AddrPort) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	if c.linger {
+	switch {
+	case c.abort:
+		c.reset()
+	case c.linger:
 		c.lingeringClose()
 	}
 	_ = nc.Close()

@@ -86,7 +86,7 @@ func (m *copied) run() {
 
 // exchange sends the copy and reads the response. Whole: the connection is good for another one.
 func (m *copied) exchange(u *upstream) (status int, whole bool) {
-	if u.exchange(m.text) != nil {
+	if u.exchange(m.text, nil) != nil {
 		return 0, false
 	}
 	var r response

@@ -31,8 +31,6 @@ func (x *exchange) offer(p *pool, now time.Time) *failure {
 			x.until = t
 		}
 	}
-	out, lent := x.assemble(p)
-	defer func() { lent.release() }()
 	for fresh := false; ; {
 		var u *upstream
 		if !fresh {
@@ -44,7 +42,7 @@ func (x *exchange) offer(p *pool, now time.Time) *failure {
 				return f
 			}
 		}
-		err := x.ask(u, out)
+		err := x.ask(u)
 		if err == nil {
 			err = x.readHead(u)
 		}
@@ -58,10 +56,6 @@ func (x *exchange) offer(p *pool, now time.Time) *failure {
 		x.dropUpstream()
 		if !again {
 			return f
-		}
-		if x.pump != nil {
-			lent.release()
-			out, lent = x.assemble(p)
 		}
 		fresh = !u.stale
 	}
@@ -144,7 +138,7 @@ func (x *exchange) timeout() *failure {
 }
 
 // ask sends the request, or its beginning, and waits for a response.
-func (x *exchange) ask(u *upstream, out []byte) error {
+func (x *exchange) ask(u *upstream) error {
 	c := x.c
 	u.until, u.idle = x.until, x.rule.Timeouts.Idle
 	x.bound(u)
@@ -152,10 +146,13 @@ func (x *exchange) ask(u *upstream, out []byte) error {
 	if c.ended.Load() != 0 {
 		return net.ErrClosed
 	}
+	out, lent := x.assemble(u.pool)
 	if x.body.done {
-		return x.patiently(u, u.exchange(out))
+		return x.patiently(u, u.exchange(out, lent))
 	}
-	if err := u.begin(out); err != nil {
+	err := u.begin(out)
+	lent.release()
+	if err != nil {
 		return err
 	}
 	x.startPump(u)

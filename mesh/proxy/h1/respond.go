@@ -171,6 +171,7 @@ func (x *exchange) broken(byCaller bool, err error) {
 	if code == telemetry.Canceled {
 		x.outcome = table.Canceled
 	}
+	x.c.abort = x.rest.framing == byClose // an orderly end would be taken for the response's
 	x.code, x.cut = code, true
 }
 

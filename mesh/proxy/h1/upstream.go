@@ -13,6 +13,7 @@ type upstream struct {
 	reused  bool      // it has carried a request before this one
 	stale   bool      // it was no good before this request was sent
 	bounded bool      // it has a deadline
+	lent    *buffer   // that out is in
 
 	step   turnStep
 	onTurn func(uintptr) bool
@@ -25,14 +26,17 @@ const (
 	answer
 )
 
-// exchange sends what is the whole request or its beginning, and waits until something of the response has
-// come. An error with u.stale says that nothing has been sent.
-func (u *upstream) exchange(p []byte) error {
-	u.stale, u.werr, u.err, u.out = false, nil, nil, p
+// exchange sends a request that is there whole, and waits until something of the response has come. The buffer
+// that the request is in, if it is lent, goes back as soon as it has been sent. An error with u.stale says
+// that nothing has been sent.
+func (u *upstream) exchange(p []byte, lent *buffer) error {
+	u.stale, u.werr, u.err, u.out, u.lent = false, nil, nil, p, lent
+	defer u.returnLent()
 	if u.raw == nil {
 		if err := u.write(p); err != nil {
 			return err
 		}
+		u.returnLent()
 		return u.read()
 	}
 	u.step = ask
@@ -42,6 +46,7 @@ func (u *upstream) exchange(p []byte) error {
 	if len(u.out) > 0 && u.werr == nil && u.err == nil { // more than the kernel takes at once
 		u.werr = u.write(u.out)
 		if u.werr == nil {
+			u.returnLent()
 			return u.read()
 		}
 	}
@@ -80,10 +85,16 @@ func (u *upstream) turn(fd uintptr) bool {
 		return true
 	}
 	u.step = answer
-	if !u.send(fd) {
+	if !u.send(fd) || u.werr != nil {
 		return true
 	}
-	return u.werr != nil
+	u.returnLent()
+	return false
+}
+
+func (u *upstream) returnLent() {
+	u.lent.release()
+	u.lent = nil
 }
 
 // clean reports whether nothing has come, not even the end.

@@ -1,0 +1,5 @@
+//go:build race
+
+package h1_test
+
+func init() { raceDetector = true }
