@@ -98,7 +98,7 @@ func (s *stream) cut(b *batch, status int, reason string) {
 		s.abandon(b, codeInternal)
 		return
 	}
-	s.finish(b)
+	s.finish()
 	s.ours, s.hangUp = true, true
 	s.up.close(b, true, codeCancel)
 	s.response.done = true

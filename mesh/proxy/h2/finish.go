@@ -10,7 +10,7 @@ import (
 
 // finish ends the request for everybody who counts; the first call does. What went wrong has set the status
 // before (see broke).
-func (s *stream) finish(b *batch) {
+func (s *stream) finish() {
 	if s.over {
 		return
 	}

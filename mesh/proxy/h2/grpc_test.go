@@ -3,6 +3,7 @@ package h2_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -77,7 +78,7 @@ func answer(name string, stream grpc.ServerStream) error {
 	for {
 		var message []byte
 		err := stream.RecvMsg(&message)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -179,7 +180,7 @@ func allKinds(t *testing.T, c *grpc.ClientConn) {
 	if err := sum.RecvMsg(&answer); err != nil || string(answer) != "1000000" {
 		t.Fatalf("client stream: %q, %v", answer, err)
 	}
-	if err := sum.RecvMsg(&answer); err != io.EOF {
+	if err := sum.RecvMsg(&answer); !errors.Is(err, io.EOF) {
 		t.Fatalf("client stream: no end: %v", err)
 	}
 
@@ -196,7 +197,7 @@ func allKinds(t *testing.T, c *grpc.ClientConn) {
 			t.Fatalf("server stream, message %d: %v", i, err)
 		}
 	}
-	if err := copies.RecvMsg(&answer); err != io.EOF {
+	if err := copies.RecvMsg(&answer); !errors.Is(err, io.EOF) {
 		t.Fatalf("server stream: no end: %v", err)
 	}
 
@@ -214,7 +215,7 @@ func allKinds(t *testing.T, c *grpc.ClientConn) {
 		}
 	}
 	talk.CloseSend()
-	if err := talk.RecvMsg(&answer); err != io.EOF {
+	if err := talk.RecvMsg(&answer); !errors.Is(err, io.EOF) {
 		t.Fatalf("bidi stream: no end: %v", err)
 	}
 

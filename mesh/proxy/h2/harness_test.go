@@ -36,7 +36,6 @@ type bench struct {
 	registry *prometheus.Registry
 	compiler *table.Compiler
 	table    atomic.Pointer[table.Table]
-	now      atomic.Pointer[func() time.Time]
 	doors    []net.Listener
 	serving  sync.WaitGroup
 }

@@ -77,7 +77,7 @@ func (l *link) fill() error {
 		return err
 	}
 	l.got, l.failed = 0, nil
-	if err := l.raw.Read(l.reader.try); err != nil {
+	if err := l.raw.Read(l.try); err != nil {
 		return err
 	}
 	if l.failed != nil {

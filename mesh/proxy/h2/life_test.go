@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -52,7 +53,7 @@ func hangUp(t testing.TB, stream grpc.ClientStream) {
 	t.Helper()
 	stream.CloseSend()
 	var none []byte
-	if err := stream.RecvMsg(&none); err != io.EOF {
+	if err := stream.RecvMsg(&none); !errors.Is(err, io.EOF) {
 		t.Errorf("end of the stream: %v", err)
 	}
 }
@@ -448,7 +449,7 @@ func TestTLS(t *testing.T) {
 			b.serving.Go(func() { b.Serve(conn, shopAddress) })
 		}
 	})
-	transport := &http2.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	c := &http.Client{Transport: transport, Timeout: 20 * time.Second}
 	want := strings.Repeat("0123456789", 300_000)

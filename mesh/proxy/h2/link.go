@@ -75,9 +75,9 @@ func newLink(conn net.Conn, server bool, list int, now func() time.Time) *link {
 		l.raw, _ = tcp.SyscallConn()
 	}
 	l.write.try = l.tryWrite
-	l.reader.try = l.tryRead
-	l.reader.listMax = list
-	l.reader.dec = hpack.NewDecoder(minTableSize, l.emit)
+	l.try = l.tryRead
+	l.listMax = list
+	l.dec = hpack.NewDecoder(minTableSize, l.emit)
 	l.allowed.Store(connWindow)
 	return l
 }

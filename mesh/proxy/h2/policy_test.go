@@ -229,11 +229,17 @@ func TestUntouchedRequestsGoElsewhere(t *testing.T) {
 	closed.Close()
 	cases := map[string]netip.AddrPort{
 		"refuses streams": rawApp(t, refuses), "says GOAWAY": rawApp(t, leaves),
-		"refuses connections":  netip.MustParseAddrPort(closed.Addr().String()),
-		"does not speak it":    tcpApp(t, func(c net.Conn) { io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") }),
-		"closes at once":       tcpApp(t, func(net.Conn) {}),
-		"is another revision":  app(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Sluice-Unprocessed", "revision"); w.WriteHeader(421) }),
-		"could not be reached": app(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Sluice-Unprocessed", "unreachable"); w.WriteHeader(503) }),
+		"refuses connections": netip.MustParseAddrPort(closed.Addr().String()),
+		"does not speak it":   tcpApp(t, func(c net.Conn) { io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") }),
+		"closes at once":      tcpApp(t, func(net.Conn) {}),
+		"is another revision": app(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Sluice-Unprocessed", "revision")
+			w.WriteHeader(421)
+		}),
+		"could not be reached": app(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Sluice-Unprocessed", "unreachable")
+			w.WriteHeader(503)
+		}),
 	}
 	for name, bad := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -144,7 +144,7 @@ func (s *stream) later(do func(*stream, *batch)) {
 // settle closes the legs that have nothing more to carry, and ends the request when its response has been sent.
 func (s *stream) settle(b *batch) {
 	if s.response.closed {
-		s.finish(b)
+		s.finish()
 		switch {
 		case s.request.done:
 			s.down.close(b, false, 0)
@@ -175,7 +175,7 @@ func (s *stream) tidy(b *batch) {
 
 // abandon ends both legs, with a code for those that are still open.
 func (s *stream) abandon(b *batch, c code) {
-	s.finish(b)
+	s.finish()
 	s.down.close(b, true, c)
 	s.up.close(b, true, c)
 	s.tidy(b)
