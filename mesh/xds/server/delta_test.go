@@ -30,7 +30,8 @@ func want(t *testing.T, answer *discoveryv3.DeltaDiscoveryResponse, expected ...
 	}
 }
 
-// wild are the types of which Envoy gets all there is.
+// wild are the types of which these tests ask for all there is. Listeners change only with what is declared of
+// a service, but for TCP.
 var wild = []string{xds.ClusterType, xds.EndpointType, xds.RouteType}
 
 // everything subscribes to all there is, acknowledging, and returns the answers.

@@ -16,11 +16,13 @@ import (
 //     clusters and endpoints that go while it names them, and the client still has to answer for a newer
 //     one. A route that it rejected is not waited for: keeping dead endpoints helps nobody.
 //
+// A listener that draws connections over clusters, without a route, counts as a route here.
+//
 // Parts need no order: each has all of a service.
 func (t *stream) mustWait(sub *subscription, name string, want, have *resource) bool {
 	switch sub.typeURL {
-	case xds.RouteType:
-		return want != nil && !t.reaches(want.needs)
+	case xds.RouteType, xds.ListenerType:
+		return want != nil && len(want.needs) > 0 && !t.reaches(want.needs)
 	case xds.ClusterType:
 		return want == nil && t.outdated(name, func(route *resource) []string { return route.names })
 	case xds.EndpointType:
@@ -65,21 +67,24 @@ func (t *stream) asks(sub *subscription, name string) bool {
 	return r != nil && t.covers(sub, r)
 }
 
-// outdated reports whether the route in force refers to the cluster, in the given sense, while the client
-// has yet to answer for a newer route.
+// outdated reports whether a route in force refers to the cluster, in the given sense, while the client has
+// yet to answer for a newer one in its place. Routes of other services may refer to it, too.
 func (t *stream) outdated(cluster string, refers func(route *resource) []string) bool {
-	name, ok := xds.RouteOf(cluster)
-	routes := t.subscriptions[xds.RouteType]
-	if !ok || routes == nil || routes.force[name] == nil {
-		return false
+	for _, typeURL := range []string{xds.RouteType, xds.ListenerType} {
+		sub := t.subscriptions[typeURL]
+		if sub == nil {
+			continue
+		}
+		for name, route := range sub.force {
+			if !slices.Contains(refers(route), cluster) {
+				continue
+			}
+			newer := t.want(sub, name)
+			_, refused := sub.rejected[name]
+			if newer == nil || newer.version != route.version && !refused {
+				return true
+			}
+		}
 	}
-	if !slices.Contains(refers(routes.force[name]), cluster) {
-		return false
-	}
-	newer := t.want(routes, name)
-	if newer == nil {
-		return true
-	}
-	_, refused := routes.rejected[name]
-	return newer.version != routes.force[name].version && !refused
+	return false
 }

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"maps"
+
 	"github.com/sluice-mesh/sluice/mesh/xds"
 	"github.com/sluice-mesh/sluice/mesh/xds/part"
 )
@@ -78,23 +80,58 @@ func (t *stream) judgeParts(published *service, found *verdict) {
 	}
 }
 
-// judgeRoutes is for clients of Envoy's types: a route, and the clusters and endpoints that it sends
-// requests to, as far as they are in the stream's scope.
+// judgeRoutes is for clients of Envoy's types: what draws by the decision, which are the service's own routes
+// and listeners and the routes of services that send requests to it, and the clusters and endpoints that those
+// draw over, as far as they are in the stream's scope.
 func (t *stream) judgeRoutes(published *service, found *verdict) {
-	routes := t.subscriptions[xds.RouteType]
-	if routes == nil {
-		return
+	t.judgeRoutesOf(published, found)
+	for key := range t.server.dependents[published.key] {
+		t.judgeRoutesOf(t.server.services[key], found)
 	}
-	for _, r := range published.resources {
-		if r.typeURL != xds.RouteType || !t.covers(routes, r) {
+}
+
+func (t *stream) judgeRoutesOf(owner *service, found *verdict) {
+	for _, r := range owner.resources {
+		sub := t.subscriptions[r.typeURL]
+		if !r.draws || sub == nil || !t.covers(sub, r) {
 			continue
 		}
 		found.subscribed = true
 		found.require(t.has(r.typeURL, r.name))
 		for _, cluster := range r.weighs {
-			found.require(t.has(xds.ClusterType, cluster))
-			found.require(t.has(xds.EndpointType, cluster))
+			if key, _ := xds.ServiceOf(cluster); t.scope.has(key) {
+				found.require(t.has(xds.ClusterType, cluster))
+				found.require(t.has(xds.EndpointType, cluster))
+			}
 		}
+	}
+}
+
+// concern adds the services whose decisions a resource has to do with.
+func (r *resource) concern(keys map[string]bool) {
+	if r == nil {
+		return
+	}
+	if r.service != "" {
+		keys[r.service] = true
+	}
+	for _, cluster := range r.names {
+		if key, ok := xds.ServiceOf(cluster); ok {
+			keys[key] = true
+		}
+	}
+	for key := range r.decisions {
+		keys[key] = true
+	}
+}
+
+// judgeConcerned brings the rows of services up to date, and of those that send requests to them.
+func (t *stream) judgeConcerned(keys map[string]bool) {
+	for key := range maps.Clone(keys) {
+		maps.Copy(keys, t.server.dependents[key])
+	}
+	for key := range keys {
+		t.judge(key)
 	}
 }
 

@@ -149,9 +149,7 @@ func (t *stream) remember(sub *subscription, versions map[string]string) {
 		sub.initial = false
 		known.concern(concerned)
 	}
-	for key := range concerned {
-		t.judge(key)
-	}
+	t.judgeConcerned(concerned)
 }
 
 func (t *stream) closeWatch(sub *subscription, closed *watch) {

@@ -31,9 +31,10 @@ type resource struct {
 	wildcard bool
 	// decisions that a part holds, by service.
 	decisions map[string]decision
-	// weighs lists the clusters that a route sends requests to, names all that it refers to; needs those
-	// that all routes of the service, which go out together, send requests to. reachable counts an
-	// assignment's ready endpoints.
+	// draws: requests or connections are drawn by it, as routes do, and listeners without a route. weighs
+	// lists the clusters that it sends them to, names all that it refers to; needs those that all of the
+	// service, which go out together, send them to. reachable counts an assignment's ready endpoints.
+	draws                bool
 	weighs, names, needs []string
 	reachable            int
 }
@@ -64,19 +65,15 @@ func (s *Server) Publish(mesh ir.Mesh) error {
 		if before := s.services[key]; before != nil && ir.Equal(before.meaning, normal) {
 			continue
 		}
-		made := &service{key: key, meaning: normal}
-		if s.envoy.Load() {
-			if err := made.encode(); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-		}
-		changed[key] = made
+		changed[key] = &service{key: key, meaning: normal}
 	}
 	for key := range s.services {
 		if !present[key] {
 			changed[key] = nil
 		}
+	}
+	if err := s.encode(changed); err != nil {
+		errs = append(errs, err)
 	}
 	settings := mesh.Settings.Normalise()
 	if err := settings.Validate(); err != nil {
@@ -95,12 +92,13 @@ func (s *Server) Publish(mesh ir.Mesh) error {
 func (s *Server) apply(changed map[string]*service, settings ir.Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Somebody may have asked for Envoy's types since they were, or were not, encoded.
+	if err := s.encode(changed); err != nil {
+		s.log.Error("keep what was published before", "error", err)
+	}
 	var touched []*resource
 	exchanged := make(map[string][2]*service, len(changed))
 	for key, after := range changed {
-		if after != nil && s.envoy.Load() {
-			s.encode(after) // somebody has asked for Envoy's types since Publish began
-		}
 		exchanged[key] = [2]*service{s.services[key], after}
 		touched = append(touched, s.replace(key, after)...)
 	}
@@ -146,6 +144,11 @@ func (s *Server) replace(key string, after *service) []*resource {
 		}
 	}
 	if before := s.services[key]; before != nil {
+		for _, dependency := range before.meaning.Dependencies() {
+			if delete(s.dependents[dependency], key); len(s.dependents[dependency]) == 0 {
+				delete(s.dependents, dependency)
+			}
+		}
 		for _, r := range before.resources {
 			if !kept[[2]string{r.typeURL, r.name}] {
 				touched = append(touched, r)
@@ -155,8 +158,14 @@ func (s *Server) replace(key string, after *service) []*resource {
 	}
 	if after == nil {
 		delete(s.services, key)
-	} else {
-		s.services[key] = after
+		return touched
+	}
+	s.services[key] = after
+	for _, dependency := range after.meaning.Dependencies() {
+		if s.dependents[dependency] == nil {
+			s.dependents[dependency] = map[string]bool{}
+		}
+		s.dependents[dependency][key] = true
 	}
 	return touched
 }

@@ -73,8 +73,10 @@ type Server struct {
 
 	// mu guards what follows, and all of every stream.
 	mu sync.Mutex
-	// services that are published, by key.
-	services map[string]*service
+	// services that are published, by key, and which others their routes send requests to, by the key of
+	// the latter.
+	services   map[string]*service
+	dependents map[string]map[string]bool
 	// resources that are published, by type and name; parts are those of them that are made on demand.
 	resources map[string]map[string]*resource
 	parts     *parts
@@ -110,6 +112,7 @@ func New(options Options) *Server {
 		metrics:     newMetrics(options.Registerer),
 		ready:       make(chan struct{}),
 		services:    map[string]*service{},
+		dependents:  map[string]map[string]bool{},
 		resources:   map[string]map[string]*resource{},
 		parts:       newParts(),
 		streams:     map[int64]*stream{},

@@ -227,7 +227,7 @@ func TestStateOfTheWorldDroppedInPassing(t *testing.T) {
 	w.next(xds.EndpointType, stableEcho)
 }
 
-// Envoy asks for all clusters: it gets those for gRPC too, and no listeners yet. An answer that is not
+// Envoy asks for all clusters and listeners: it gets none of gRPC's listeners. An answer that is not
 // acknowledged by name of its nonce is not repeated.
 func TestStateOfTheWorldWildcard(t *testing.T) {
 	s := newServer("a")
@@ -243,7 +243,7 @@ func TestStateOfTheWorldWildcard(t *testing.T) {
 		}
 	}
 	w.subscribe(xds.ListenerType, nil)
-	w.next(xds.ListenerType)
+	w.next(xds.ListenerType, echoName)
 	// Its route waits for the endpoints of what it weighs.
 	w.subscribe(xds.RouteType, nil, echoName)
 	w.subscribe(xds.EndpointType, nil, canaryEcho, stableEcho)
