@@ -1,7 +1,7 @@
 # The benchmark of the data plane. The root Makefile includes this file; paths are relative to it.
 
 # What to measure and for how long; `make bench-proxy ARGS=-h` lists it. A quick look, of a minute:
-#   make bench-proxy ARGS='--only ^h1_small --rounds 1 --proxies sluice,haproxy,nginx'
+#   make bench-proxy ARGS='--only h1_small --rounds 1 --proxies sluice,haproxy,nginx'
 ARGS ?=
 
 PEERS := e2e/peers

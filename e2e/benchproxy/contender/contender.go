@@ -71,14 +71,12 @@ type Point struct {
 	Address netip.AddrPort
 	// Process is who serves it; nil where there is no proxy.
 	Process *process.Group
+	// Admin is the address of ours for metrics and profiles; empty for the others.
+	Admin string
 }
 
 // Running is a contender that serves.
-type Running struct {
-	Points map[Entry]Point
-	// Admin is the address of ours for metrics and profiles, at the process of the entries without TLS.
-	Admin string
-}
+type Running struct{ Points map[Entry]Point }
 
 // Stop ends all its processes.
 func (r *Running) Stop() {
@@ -184,7 +182,8 @@ func serve(ctx context.Context, group *process.Group, points map[Entry]Point) (*
 	r := &Running{Points: map[Entry]Point{}}
 	var addresses []string
 	for entry, point := range points {
-		r.Points[entry] = Point{point.Address, group}
+		point.Process = group
+		r.Points[entry] = point
 		addresses = append(addresses, point.Address.String())
 	}
 	if err := group.Listening(ctx, addresses...); err != nil {

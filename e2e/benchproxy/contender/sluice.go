@@ -41,16 +41,6 @@ func StartOurs(ctx context.Context, site Site, destinations map[Entry]netip.Addr
 }
 
 func startOurs(ctx context.Context, site Site, name string, destinations map[Entry]netip.AddrPort, more ...string) (*Running, error) {
-	points := map[Entry]Point{}
-	var listen []string
-	for _, entry := range slices.Sorted(maps.Keys(destinations)) {
-		at, err := freeAddress(ctx)
-		if err != nil {
-			return nil, err
-		}
-		points[entry] = Point{Address: at}
-		listen = append(listen, at.String()+"="+destinations[entry].String())
-	}
 	var ports [3]string
 	for i := range ports {
 		port, err := process.FreePort(ctx)
@@ -58,6 +48,17 @@ func startOurs(ctx context.Context, site Site, name string, destinations map[Ent
 			return nil, err //nolint:wrapcheck // it says all there is to say
 		}
 		ports[i] = strconv.Itoa(int(port))
+	}
+	admin := "127.0.0.1:" + ports[2]
+	points := map[Entry]Point{}
+	var listen []string
+	for _, entry := range slices.Sorted(maps.Keys(destinations)) {
+		at, err := freeAddress(ctx)
+		if err != nil {
+			return nil, err
+		}
+		points[entry] = Point{Address: at, Admin: admin}
+		listen = append(listen, at.String()+"="+destinations[entry].String())
 	}
 	args := append([]string{
 		"run", "--xds", site.XDS, "--pod", name, "--namespace", "bench", "--source", "bench", "--pod-ip", "192.0.2.1", "--state=",
@@ -74,8 +75,7 @@ func startOurs(ctx context.Context, site Site, name string, destinations map[Ent
 	if err != nil {
 		return nil, err
 	}
-	running.Admin = "127.0.0.1:" + ports[2]
-	if err := configured(ctx, running); err != nil {
+	if err := configured(ctx, running, admin); err != nil {
 		running.Stop()
 		return nil, err
 	}
@@ -83,14 +83,14 @@ func startOurs(ctx context.Context, site Site, name string, destinations map[Ent
 }
 
 // configured waits until the proxy says that it is ready.
-func configured(ctx context.Context, r *Running) error {
+func configured(ctx context.Context, r *Running, admin string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
 		if err := r.Alive(); err != nil {
 			return err
 		}
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Admin+"/ready", http.NoBody)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/ready", http.NoBody)
 		if err != nil {
 			return fmt.Errorf("ask our proxy whether it is ready: %w", err)
 		}

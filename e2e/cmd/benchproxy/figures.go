@@ -59,7 +59,7 @@ func (b *bench) giveMatrix(wanted []oneLoad, players []player, samples map[key][
 
 // giveMedian gives the median of one value, with the values of the rounds.
 func (b *bench) giveMedian(name, unit string, scale float64, taken []sample, value func(sample) float64) {
-	r := figure.New(name, unit, math.Round(medianOf(taken, value)*scale), note(taken))
+	r := figure.New(name, unit, math.Round(medianOf(taken, value)*scale), note(taken, scale))
 	for _, v := range column(taken, value) {
 		r.Samples = append(r.Samples, math.Round(v*scale))
 	}
@@ -68,8 +68,8 @@ func (b *bench) giveMedian(name, unit string, scale float64, taken []sample, val
 
 // note says under which conditions samples were taken: below a full core a proxy wakes up more often for less,
 // and so needs more time for each request.
-func note(taken []sample) string {
-	text := fmt.Sprintf("%.0f a second with %.0f %% of the core", medianOf(taken, perSecond), 100*medianOf(taken, busy))
+func note(taken []sample, scale float64) string {
+	text := fmt.Sprintf("%.0f a second with %.0f %% of the core", scale*medianOf(taken, perSecond), 100*medianOf(taken, busy))
 	if latency := medianOf(taken, p99); latency > 0 {
 		text += fmt.Sprintf(", p99 %.2f ms", latency/1000)
 	}

@@ -119,12 +119,36 @@ func TestURL(t *testing.T) {
 	}
 }
 
-func TestSeriesIn(t *testing.T) {
+func TestSumOf(t *testing.T) {
 	text := "# HELP go_memstats_mallocs_total x\ngo_memstats_mallocs_total_more 1\ngo_memstats_mallocs_total 1.25e+06\n"
-	if got, err := seriesIn(strings.NewReader(text), mallocs); err != nil || got != 1.25e6 {
+	if got, err := sumOf(strings.NewReader(text), mallocs); err != nil || got != 1.25e6 {
 		t.Errorf("got %v, %v", got, err)
 	}
-	if _, err := seriesIn(strings.NewReader("x 1\n"), mallocs); err == nil {
-		t.Error("no such series: no error")
+	text = "sluice_requests_total{path=\"a b\",code=\"200\"} 3\nsluice_requests_total{code=\"0\"} 4\n"
+	if got, err := sumOf(strings.NewReader(text), requests); err != nil || got != 7 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if got, err := sumOf(strings.NewReader("x 1\n"), requests); err != nil || got != 0 {
+		t.Errorf("no such metric: %v, %v; want 0", got, err)
+	}
+	if _, err := sumOf(strings.NewReader("sluice_requests_total x\n"), requests); err == nil {
+		t.Error("no number: no error")
+	}
+}
+
+func TestCounts(t *testing.T) {
+	cases := map[string]struct {
+		before, after counts
+		want          string
+	}{
+		"both":       {counts{1, 1}, counts{11, 12}, ""},
+		"nobody":     {counts{-1, -1}, counts{-1, -1}, ""},
+		"cached":     {counts{1, -1}, counts{10, -1}, "only 9 reached the backend"},
+		"not routed": {counts{1, 0}, counts{11, 0}, "only 0 are in our metrics"},
+	}
+	for name, c := range cases {
+		if err := c.after.check(c.before, 10); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
 	}
 }

@@ -126,7 +126,11 @@ func (b *bench) measure(ctx context.Context, l oneLoad, point contender.Point, d
 			return sample{}, err //nolint:wrapcheck // it says all there is to say
 		}
 	}
-	served, used, err := b.counters(ctx, l, point)
+	before, err := b.count(ctx, l, point)
+	if err != nil {
+		return sample{}, err
+	}
+	used, err := cpuOf(point) // after the metrics were read, which costs time too
 	if err != nil {
 		return sample{}, err
 	}
@@ -134,15 +138,16 @@ func (b *bench) measure(ctx context.Context, l oneLoad, point contender.Point, d
 	if err != nil {
 		return sample{}, err
 	}
-	if err := out.Check(l.size); err != nil {
-		return sample{}, err //nolint:wrapcheck // it says all there is to say
-	}
-	servedAfter, usedAfter, err := b.counters(ctx, l, point)
+	usedAfter, err := cpuOf(point)
 	if err != nil {
 		return sample{}, err
 	}
-	if reached := servedAfter - served; l.served != nil && reached < out.Done {
-		return sample{}, fmt.Errorf("%d requests were answered and only %d reached the backend", out.Done, reached)
+	after, err := b.count(ctx, l, point)
+	if err != nil {
+		return sample{}, err
+	}
+	if err := errors.Join(out.Check(l.size), after.check(before, out.Done)); err != nil {
+		return sample{}, err
 	}
 	s := sample{done: float64(out.Done), p50: out.P50, p99: out.P99}
 	if l.entry == contender.TCP {
@@ -156,17 +161,47 @@ func (b *bench) measure(ctx context.Context, l oneLoad, point contender.Point, d
 	return s, nil
 }
 
-// counters reads how many requests have reached the backend, and the CPU time of the proxy.
-func (b *bench) counters(ctx context.Context, l oneLoad, point contender.Point) (served int64, cpu time.Duration, err error) {
-	if l.served != nil {
-		if served, err = l.served(b, ctx); err != nil {
-			return 0, 0, err
-		}
+// counts are requests so far, by who counted them; less than 0 by who does not count.
+type counts struct{ backend, telemetry int64 }
+
+// check is an error when others counted less than the requests that were answered.
+func (after counts) check(before counts, done int64) error {
+	if reached := after.backend - before.backend; after.backend >= 0 && reached < done {
+		return fmt.Errorf("%d requests were answered and only %d reached the backend", done, reached)
 	}
-	if point.Process != nil {
-		if cpu, err = point.Process.CPU(); err != nil {
-			return 0, 0, err //nolint:wrapcheck // it says all there is to say
-		}
+	if counted := after.telemetry - before.telemetry; after.telemetry >= 0 && counted < done {
+		return fmt.Errorf("%d requests were answered and only %d are in our metrics: they passed through unseen", done, counted)
 	}
-	return served, cpu, nil
+	return nil
+}
+
+// requests is the metric of requests that our proxy has carried.
+const requests = "sluice_requests_total"
+
+// count asks the backend, and our proxy's telemetry.
+func (b *bench) count(ctx context.Context, l oneLoad, point contender.Point) (counts, error) {
+	c := counts{-1, -1}
+	if l.served == nil {
+		return c, nil
+	}
+	var err error
+	if c.backend, err = l.served(b, ctx); err != nil {
+		return c, err
+	}
+	if point.Admin != "" {
+		sum, err := scrape(ctx, point.Admin, requests)
+		if err != nil {
+			return c, err
+		}
+		c.telemetry = int64(sum)
+	}
+	return c, nil
+}
+
+// cpuOf is the CPU time of the proxy so far; 0 where there is none.
+func cpuOf(point contender.Point) (time.Duration, error) {
+	if point.Process == nil {
+		return 0, nil
+	}
+	return point.Process.CPU() //nolint:wrapcheck // it says all there is to say
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // profiled are the loads of the profile, alike in weight.
-var profiled = []string{"h1_small", "h1_16k", "h1_newconn", "h2", "grpc", "tcp"}
+var profiled = []string{"h1_small", "h1_16k", "h1_newconn", "h1_small_tls", "h2", "grpc", "tcp"}
 
 // profileFor is how long each is profiled.
 const profileFor = 10 * time.Second
@@ -54,7 +54,7 @@ func (b *bench) writeProfile(ctx context.Context) error {
 func (b *bench) profileOne(ctx context.Context, l oneLoad, ours *contender.Running, file string) error {
 	done := make(chan error, 1)
 	go func() {
-		done <- download(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", ours.Admin, profileFor/time.Second), file)
+		done <- download(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", ours.Points[l.entry].Admin, profileFor/time.Second), file)
 	}()
 	_, err := b.measure(ctx, l, ours.Points[l.entry], profileFor+time.Second)
 	return errors.Join(err, <-done)
