@@ -25,8 +25,6 @@ type Compiler struct {
 	Self netip.Addr
 	// Zone that the pod runs in; "" when unknown, and then no zone is preferred.
 	Zone string
-	// NewPool makes an endpoint's pool when it is first used; may be nil.
-	NewPool func(netip.AddrPort) Pool
 	// NewPools make an endpoint's pools when they are first used, by Kind.
 	NewPools [kinds]func(*Endpoint) Pool
 	// Now is the clock. Required.

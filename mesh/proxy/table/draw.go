@@ -1,7 +1,6 @@
 package table
 
 import (
-	"slices"
 	"sync/atomic"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
@@ -114,37 +113,6 @@ func (p *Port) side(revision ir.Revision, random Rand) *group {
 		return p.canary.draw(random)
 	default:
 		return nil
-	}
-}
-
-// Pick chooses an endpoint of the drawn revision that has not been tried: of two at random the one with
-// fewer requests in flight. Nil when there is none (left).
-func (d Draw) Pick(random Rand, tried []*Endpoint) *Endpoint {
-	if d.group == nil {
-		return nil
-	}
-	candidates := d.group.endpoints
-	if len(tried) > 0 {
-		candidates = slices.DeleteFunc(slices.Clone(candidates), func(e *Endpoint) bool {
-			return slices.Contains(tried, e)
-		})
-	}
-	switch n := uint32(len(candidates)); n {
-	case 0:
-		return nil
-	case 1:
-		return candidates[0]
-	default:
-		i := random(n)
-		j := random(n - 1)
-		if j >= i {
-			j++
-		}
-		a, b := candidates[i], candidates[j]
-		if b.Active() < a.Active() {
-			return b
-		}
-		return a
 	}
 }
 

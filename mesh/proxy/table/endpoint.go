@@ -39,10 +39,7 @@ type Endpoint struct {
 	ejections atomic.Int64 // times that count for the next one's length
 	ejected   atomic.Int64 // until when, in nanoseconds since 1970
 
-	newPool func(netip.AddrPort) Pool
-	mu      sync.Mutex
-	pool    Pool
-
+	mu       sync.Mutex // serialises the making of pools
 	newPools [kinds]func(*Endpoint) Pool
 	pools    [kinds]atomic.Pointer[Pool]
 }
@@ -93,29 +90,11 @@ func (e *Endpoint) Active() int64 {
 // means the same: what is made of it can be kept by its address.
 func (e *Endpoint) Policy() *ir.Policy { return e.policy.Load() }
 
-// Pool returns the endpoint's pool, made at the first call.
-func (e *Endpoint) Pool() Pool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.pool == nil && e.newPool != nil {
-		e.pool = e.newPool(e.Address)
-	}
-	return e.pool
-}
-
 // retire retires the pools that have been used.
 func (e *Endpoint) retire() {
-	e.mu.Lock()
-	pools := []Pool{e.pool}
 	for i := range e.pools {
 		if pool := e.pools[i].Load(); pool != nil {
-			pools = append(pools, *pool)
-		}
-	}
-	e.mu.Unlock()
-	for _, pool := range pools {
-		if pool != nil {
-			pool.Retire()
+			(*pool).Retire()
 		}
 	}
 }
@@ -127,7 +106,7 @@ func (b *builder) endpoint(s *service, key endpointKey) *Endpoint {
 	}
 	e := b.previous.endpoints[key]
 	if e == nil {
-		e = &Endpoint{Address: key.address, newPool: b.NewPool, newPools: b.NewPools}
+		e = &Endpoint{Address: key.address, newPools: b.NewPools}
 		if key.address.Addr() != b.Self.Unmap() {
 			e.Intended = key.service + ";" + key.revision
 		}

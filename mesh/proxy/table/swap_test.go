@@ -101,7 +101,7 @@ func TestPolicyKeepsItsAddress(t *testing.T) {
 	last := compile(t, c, nil, s)
 	var e *Endpoint
 	for _, e = range last.endpoints {
-		e.Pool()
+		e.PoolFor(HTTP1)
 	}
 	before, retired := e.Policy(), made[e.Address].retired
 	step := func(change func(), samePolicy, sameTLS bool) {

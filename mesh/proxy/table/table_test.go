@@ -1,7 +1,6 @@
 package table
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -31,8 +30,8 @@ func newCompiler(p pools) *Compiler {
 	return &Compiler{
 		Recorder: telemetry.New(prometheus.NewRegistry()), Source: "front", SourceNamespace: "web",
 		Revision: "own", Self: self, Now: func() time.Time { return time.Unix(1000, 0) },
-		NewPool: func(a netip.AddrPort) Pool { p[a] = &pool{}; return p[a] },
-		Logger:  slog.New(slog.DiscardHandler),
+		NewPools: [kinds]func(*Endpoint) Pool{func(e *Endpoint) Pool { p[e.Address] = &pool{}; return p[e.Address] }},
+		Logger:   slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -118,20 +117,35 @@ func TestBaseline(t *testing.T) {
 func TestPick(t *testing.T) {
 	port := compile(t, newCompiler(pools{}), nil, shop(release(1, 100), pods("v1", web, 1), pods("v2", web, 2, 3, -4))).
 		Outbound(netip.AddrPortFrom(clusterIP, 80))
-	draw := port.Draw(always(0))
-	first := draw.Pick(always(0), nil)
-	second := draw.Pick(always(0), []*Endpoint{first})
-	if first == nil || second == nil || first == second {
-		t.Fatalf("picked %v, then %v", first, second)
+	var plan Plan
+	port.Plan(&plan, get("/"), always(0), start)
+	pick := func(number uint32, tried ...*Endpoint) *Endpoint {
+		t.Helper()
+		e, err := plan.Next(always(number), tried, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
 	}
-	if third := draw.Pick(always(0), []*Endpoint{first, second}); third != nil {
-		t.Errorf("picked %v: a draining endpoint or another revision's", third)
+	first := pick(0)
+	second := pick(0, first)
+	if first == second {
+		t.Fatalf("picked %v twice", first.Address)
 	}
+	if third := pick(0, first, second); third != first && third != second {
+		t.Errorf("picked %v: a draining endpoint or another revision's", third.Address)
+	} else {
+		plan.Done(third, Canceled, start)
+	}
+	plan.Done(first, Canceled, start)
+	plan.Done(second, Canceled, start)
 	for _, busy := range []*Endpoint{first, second} {
 		busy.Enter()
 		for number := range uint32(2) {
-			if got := draw.Pick(always(number), nil); got == busy {
+			if got := pick(number); got == busy {
 				t.Errorf("picked %v, which has a request more in flight", got.Address)
+			} else {
+				plan.Done(got, Canceled, start)
 			}
 		}
 		busy.Leave()
@@ -168,7 +182,7 @@ func TestEndpointsLiveOn(t *testing.T) {
 	}
 	first := compile(t, c, nil, shop(ir.Split{}, pods("v1", web, 1, 2, 3), pods("v2", web, 4)))
 	for _, e := range first.endpoints {
-		e.Pool()
+		e.PoolFor(HTTP1)
 	}
 	// 2 drains, 3 goes, 4 passes to another revision.
 	second := compile(t, c, first, shop(ir.Split{}, pods("v1", web, 1, -2), pods("v3", web, 4)))
@@ -284,25 +298,5 @@ func TestInvalidMesh(t *testing.T) {
 	bad.Name = "No Name"
 	if _, err := newCompiler(pools{}).Compile(ir.Mesh{Services: []ir.Service{bad}}, nil); err == nil || !strings.Contains(err.Error(), "No Name") {
 		t.Errorf("error %v, want one that names the service", err)
-	}
-}
-
-func BenchmarkDraw(b *testing.B) {
-	var services []ir.Service
-	for i := range 200 {
-		s := shop(release(1, 20), pods("v1", web, 1, 2, 3), pods("v2", web, 4))
-		s.Name, s.Addresses = fmt.Sprintf("shop-%d", i), []netip.Addr{netip.AddrFrom4([4]byte{10, 96, 1, byte(i)})}
-		services = append(services, s)
-	}
-	compiled, err := newCompiler(pools{}).Compile(ir.Mesh{Services: services}, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	dst := netip.MustParseAddrPort("10.96.1.77:80")
-	b.ReportAllocs()
-	for b.Loop() {
-		if compiled.Outbound(dst).Draw(always(7)).Pick(always(1), nil) == nil {
-			b.Fatal("nothing picked")
-		}
 	}
 }
