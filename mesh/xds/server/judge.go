@@ -69,8 +69,13 @@ func (t *stream) judgeParts(published *service, found *verdict) {
 	if sub == nil {
 		return
 	}
-	for name := range t.server.parts.holders[published.key] {
-		if !sub.names[name] {
+	// Of a large service there are as many parts as it has pods, and a proxy asks for few of them.
+	fewer, other := sub.names, t.server.parts.holders[published.key]
+	if len(other) < len(fewer) {
+		fewer, other = other, fewer
+	}
+	for name := range fewer {
+		if !other[name] {
 			continue
 		}
 		found.subscribed = true

@@ -57,12 +57,12 @@ func (s *Server) Publish(mesh ir.Mesh) error {
 			continue
 		}
 		present[key] = true
-		if err := meaning.Validate(); err != nil {
-			errs = append(errs, err)
-			continue
-		}
 		normal := meaning.Normalise()
 		if before := s.services[key]; before != nil && ir.Equal(before.meaning, normal) {
+			continue
+		}
+		if err := normal.Validate(); err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		changed[key] = &service{key: key, meaning: normal}
