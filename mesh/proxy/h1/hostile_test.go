@@ -360,11 +360,11 @@ func TestEarlyResponse(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	})
 	caller, _ := chain(t, app)
-	conn, r := caller.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n")
+	conn, r := caller.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
 	var sending sync.WaitGroup
 	sending.Go(func() {
 		piece := bytes.Repeat([]byte("a"), 10000)
-		for range 1000 {
+		for range 100000 {
 			if _, err := conn.Write(piece); err != nil {
 				return
 			}

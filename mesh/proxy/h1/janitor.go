@@ -80,10 +80,8 @@ func (c *conn) age(tick uint32) (phase, uint32) {
 func (c *conn) due(tick uint32) bool {
 	p, age := c.age(tick)
 	switch p {
-	case waiting, idle:
+	case waiting, idle, inHead:
 		return age >= goneTicks
-	case inHead:
-		return age >= ticks(c.server.Limits.HeaderTime)
 	case inTunnel:
 		return false
 	}
@@ -95,14 +93,18 @@ func (c *conn) drains() bool { return c.server.inbound && c.server.draining.Load
 // look does what is to be done about a connection.
 func (c *conn) look(tick uint32) {
 	state := c.state.Load()
-	p, _ := c.age(tick)
+	p, age := c.age(tick)
 	switch p {
 	case waiting:
 		if c.callerGone() {
 			c.end(gone)
 		}
 	case inHead:
-		c.interrupt(headLate)
+		if age >= ticks(c.server.Limits.HeaderTime) {
+			c.interrupt(headLate)
+		} else if c.callerGone() {
+			c.interrupt(lookAgain)
+		}
 	case idle:
 		// The clock goes on from when it became idle.
 		if c.state.CompareAndSwap(state, uint64(looked)<<32|state&0xffffffff) && c.callerGone() {
