@@ -31,6 +31,9 @@ func (s *stream) attempt(b *batch) {
 			return
 		}
 		s.endpoint = e
+		if s.tried == nil {
+			s.tried = s.triedOne[:0]
+		}
 		s.tried = append(s.tried, e)
 		to = e.PoolFor(table.HTTP2).(*pool)
 	}
@@ -109,7 +112,7 @@ func (s *stream) failed(b *batch, f failure) {
 	now := s.server.Now()
 	s.endTry(f.outcome, now)
 	wait, again := time.Duration(0), false
-	if s.request.keep && s.caller != nil {
+	if s.request.whole() && s.caller != nil {
 		f.Idempotent = idempotent(s.head.method)
 		if s.planned {
 			wait, again = s.plan.Retry(f.Failure, s.tries, s.server.Random)

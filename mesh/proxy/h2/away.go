@@ -1,5 +1,7 @@
 package h2
 
+import "time"
+
 // sendAway begins to send the caller away: GOAWAY for all ids first, and as soon as the caller has answered the
 // PING behind it, so that all it had sent has come, GOAWAY with the last that was taken (RFC 9113, 6.8).
 // A caller that has not asked for anything yet is told with its first request.
@@ -111,9 +113,9 @@ func (s *stream) tick(b *batch) {
 	}
 	idle := s.plan.Rule.Timeouts.Idle
 	switch {
-	case !s.over && idle > 0 && s.still > int(idle/tick):
+	case !s.over && idle > 0 && time.Duration(s.still-1)*tick >= idle:
 		s.tooLate(b, "nothing has moved for the idle timeout of "+idle.String())
-	case s.still > int(stallTime/tick) && s.stalled():
+	case s.still > int(stallTime/tick) && (s.over || s.stalled()):
 		if !s.over {
 			s.broke(499, "the caller takes no data")
 		}

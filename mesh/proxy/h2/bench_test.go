@@ -4,10 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -18,22 +22,38 @@ import (
 // BenchmarkUnary carries exchanges like gRPC's unary calls between peers that do next to nothing, so that a
 // profile shows the engine.
 func BenchmarkUnary(b *testing.B) {
-	pod := benchApp(b)
-	bench := outbound(b, ir.GRPC, ir.Split{}, revisions{"v1": {pod}})
-	conn, err := net.Dial("tcp", bench.door(shopAddress))
-	if err != nil {
-		b.Fatal(err)
+	for _, c := range []struct{ conns, streams int }{{1, 1}, {1, 64}, {64, 1}, {16, 8}} {
+		b.Run(fmt.Sprintf("conns=%d/streams=%d", c.conns, c.streams), func(b *testing.B) {
+			bench := outbound(b, ir.GRPC, ir.Split{}, revisions{"v1": {benchApp(b)}})
+			door := bench.door(shopAddress)
+			b.ReportAllocs()
+			before := cpuTime()
+			var all sync.WaitGroup
+			for range c.conns {
+				conn := dialDoor(b, door)
+				all.Go(func() { unary(b, conn, b.N/c.conns+1, c.streams) })
+			}
+			all.Wait()
+			b.ReportMetric(float64(cpuTime()-before)/float64(b.N), "cpu-ns/op")
+		})
 	}
-	defer conn.Close()
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// unary makes calls on a connection, so many at a time.
+func unary(b *testing.B, conn net.Conn, calls, together int) {
+	conn.SetDeadline(time.Time{})
 	io.WriteString(conn, http2.ClientPreface)
 	http2.NewFramer(conn, nil).WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 	http2.NewFramer(conn, nil).WriteWindowUpdate(0, 1<<30)
-
-	const together = 64
 	in := bufio.NewReaderSize(conn, 64<<10)
-	var out bytes.Buffer
+	var out, block bytes.Buffer
 	framer := http2.NewFramer(&out, nil)
-	var block bytes.Buffer
 	enc := hpack.NewEncoder(&block)
 	id := uint32(1)
 	send := func() {
@@ -50,11 +70,9 @@ func BenchmarkUnary(b *testing.B) {
 		framer.WriteData(id, true, make([]byte, 40))
 		id += 2
 	}
-	b.ReportAllocs()
-	b.ResetTimer()
 	sent, received := 0, 0
-	for received < b.N {
-		for sent < b.N && sent-received < together {
+	for received < calls {
+		for sent < calls && sent-received < together {
 			send()
 			sent++
 		}

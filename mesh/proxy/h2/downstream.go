@@ -118,7 +118,7 @@ func (d *downstream) headers(b *batch, id uint32, fields []field, tooLarge, end 
 	d.last = id
 	d.mu.Lock()
 	d.taken = true
-	full, final := len(d.legs) >= int(d.maxStreams), d.final
+	full, final := len(d.legs) >= int(d.maxStreams), d.final || d.away
 	if !full && !final {
 		d.lastTaken = id
 	}

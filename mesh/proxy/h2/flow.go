@@ -33,7 +33,10 @@ func (f *flow) drop() {
 	f.sent = 0
 }
 
-// rewind begins anew for another endpoint; only while keep is set.
+// whole reports whether all that has come can be sent again.
+func (f *flow) whole() bool { return f.dropped == 0 }
+
+// rewind begins anew for another endpoint; only while it is whole.
 func (f *flow) rewind() { f.sent, f.closed = 0, false }
 
 // data takes what came in a DATA frame of some size on a leg. A reason says that the peer broke the rules.
@@ -49,13 +52,14 @@ func (s *stream) data(b *batch, g *leg, data []byte, size int64, end bool) (code
 		return 0, ""
 	}
 	s.still = 0
-	if f.total += int64(len(data)); f.done || f == &s.response && !s.responded {
+	if f.done || f == &s.response && !s.responded {
 		g.link.credit(b, size)
 		if f.done {
 			return codeStreamClosed, "DATA after the end"
 		}
 		return codeProtocol, "DATA before a response"
 	}
+	f.total += int64(len(data))
 	if g.allowed -= size; g.allowed < 0 {
 		return codeFlowControl, "more DATA than the stream's window"
 	}

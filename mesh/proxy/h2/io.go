@@ -66,15 +66,7 @@ func (l *link) fill() error {
 		l.from = 0
 	}
 	if l.raw == nil {
-		if l.in == nil {
-			l.in = inputs.Get().(*[inputSize]byte)
-		}
-		n, err := l.conn.Read(l.in[l.to:])
-		l.to += n
-		if n > 0 {
-			return nil
-		}
-		return err
+		return l.fillSlowly()
 	}
 	l.got, l.failed = 0, nil
 	if err := l.raw.Read(l.try); err != nil {
@@ -87,6 +79,26 @@ func (l *link) fill() error {
 		return io.EOF
 	}
 	l.to += l.got
+	return nil
+}
+
+// fillSlowly waits for the first byte without a buffer.
+func (l *link) fillSlowly() error {
+	p := l.first[:]
+	if l.to > 0 {
+		p = l.in[l.to:]
+	} else {
+		l.releaseInput()
+	}
+	n, err := l.conn.Read(p)
+	if n == 0 {
+		return err
+	}
+	if l.to == 0 {
+		l.in = inputs.Get().(*[inputSize]byte)
+		l.in[0] = l.first[0]
+	}
+	l.to += n
 	return nil
 }
 

@@ -122,6 +122,7 @@ func (g *leg) send(b *batch, data []byte, end bool, trailers []field) (n int, en
 		out.b = appendData(out.b, g.id, data[n:n+size], ended)
 		l.window -= int64(size)
 		g.window -= int64(size)
+		l.earned = min(l.earned+3, 1<<20)
 		n += size
 	}
 	if n < len(data) {

@@ -42,9 +42,10 @@ type link struct {
 	mu         sync.Mutex
 	out        *buffer
 	enc        encoder
-	window     int64 // that we may send on the connection
-	initial    int64 // of new streams to the peer
-	limit      uint32
+	window     int64  // that we may send on the connection
+	initial    int64  // of new streams to the peer
+	limit      uint32 // streams that the peer takes
+	earned     int    // see pay
 	legs       map[uint32]*leg
 	next       uint32 // id of the next stream that we open
 	past       ring

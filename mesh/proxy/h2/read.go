@@ -2,8 +2,8 @@ package h2
 
 import (
 	"encoding/binary"
+	"runtime"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/net/http2/hpack"
 )
@@ -12,6 +12,7 @@ import (
 type reader struct {
 	in       *[inputSize]byte
 	from, to int // what is to be handled yet
+	first    [1]byte
 	got      int
 	failed   error
 	try      func(fd uintptr) bool
@@ -25,11 +26,12 @@ type reader struct {
 	blockEnd bool
 	parts    int
 
-	begun  bool   // the peer's first SETTINGS have come
-	last   uint32 // highest stream of the peer's
-	wasted bucket // frames that bring nothing on
-	resets bucket
-	waits  atomic.Bool // for the rest of something
+	begun   bool   // the peer's first SETTINGS have come
+	last    uint32 // highest stream of the peer's
+	wasted  bucket // frames that bring nothing on
+	resets  bucket
+	changes bucket      // SETTINGS, which may concern every stream
+	waits   atomic.Bool // for the rest of something
 }
 
 // run handles frames until the connection ends.
@@ -58,6 +60,10 @@ func (l *link) run(b *batch) error {
 			l.from, l.to = 0, 0
 		}
 		l.waits.Store(l.to > 0 || l.blockID != 0)
+		if len(b.links) > 0 {
+			// Whoever else has something for the same links adds it first: one system call for all.
+			runtime.Gosched()
+		}
 		b.flush()
 		if err := l.fill(); err != nil {
 			return err
@@ -115,9 +121,9 @@ func (l *link) frame(b *batch, f frame) error {
 	return l.waste() // PRIORITY, GOAWAY and what we do not know
 }
 
-// waste counts a frame that brings nothing on. BDP probes of gRPC are such frames too, as many as round trips.
+// waste counts a frame of a client's that brings nothing on.
 func (l *link) waste() error {
-	if !l.wasted.take(l.now, 20_000, 10_000) {
+	if l.server && !l.wasted.take(l.now, 20_000, 10_000) {
 		return connError{codeEnhanceYour, "too many frames that bring nothing on"}
 	}
 	return nil
@@ -131,188 +137,4 @@ func (l *link) idle(id uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return id >= l.next || id%2 == 0
-}
-
-func (l *link) resetFrame(b *batch, f frame) error {
-	switch {
-	case f.id == 0 || l.idle(f.id):
-		return connError{codeProtocol, "RST_STREAM on an idle stream"}
-	case len(f.payload) != 4:
-		return connError{codeFrameSize, "RST_STREAM of a wrong size"}
-	}
-	g := l.leg(f.id)
-	if g == nil {
-		return l.waste()
-	}
-	g.stream.reset(b, g, code(binary.BigEndian.Uint32(f.payload)))
-	return l.abused()
-}
-
-// abused counts a stream that the client has reset or made us reset. Each costs work at an endpoint, so that a
-// client must not begin and abandon without end; the limit lets it abandon all that it may have open, twice.
-func (l *link) abused() error {
-	if limit := float64(l.maxStreams); l.server && !l.resets.take(l.now, 2*limit, limit) {
-		return connError{codeEnhanceYour, "too many streams reset"}
-	}
-	return nil
-}
-
-func (l *link) ping(b *batch, f frame) error {
-	switch {
-	case f.id != 0:
-		return connError{codeProtocol, "PING on a stream"}
-	case len(f.payload) != 8:
-		return connError{codeFrameSize, "PING of a wrong size"}
-	case f.has(flagAck):
-		l.role.pong(b, f.payload)
-		return l.waste()
-	}
-	l.mu.Lock()
-	if out := l.room(); out != nil {
-		out.b = appendPing(out.b, true, f.payload)
-		l.mark(b)
-	}
-	l.mu.Unlock()
-	return l.waste()
-}
-
-func (l *link) settings(b *batch, f frame) error {
-	switch {
-	case f.id != 0:
-		return connError{codeProtocol, "SETTINGS on a stream"}
-	case f.has(flagAck) && len(f.payload) != 0, len(f.payload)%6 != 0:
-		return connError{codeFrameSize, "SETTINGS of a wrong size"}
-	case f.has(flagAck):
-		if !l.begun {
-			return connError{codeProtocol, "no SETTINGS first"}
-		}
-		return l.waste()
-	}
-	l.mu.Lock()
-	err := l.apply(f.payload)
-	if out := l.room(); out != nil && err == nil {
-		out.b = appendHead(out.b, 0, typeSettings, flagAck, 0)
-		l.mark(b)
-	}
-	var all []*leg
-	for _, g := range l.legs { // those that wait for their own window are on no list
-		all = append(all, g)
-	}
-	l.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	for _, g := range all {
-		g.stream.woken(b, g)
-	}
-	if !l.begun {
-		l.begun = true
-		l.role.settled(b)
-	}
-	return l.waste()
-}
-
-// apply puts the peer's settings in force; mu is held.
-func (l *link) apply(p []byte) error {
-	for ; len(p) > 0; p = p[6:] {
-		value := binary.BigEndian.Uint32(p[2:])
-		switch binary.BigEndian.Uint16(p) {
-		case settingTableSize:
-			l.enc.resize(value)
-		case settingEnablePush:
-			if value > 1 || value == 1 && !l.server {
-				return connError{codeProtocol, "bad ENABLE_PUSH"}
-			}
-		case settingMaxStreams:
-			l.limit = value
-		case settingInitialWindow:
-			if value > maxWindow {
-				return connError{codeFlowControl, "INITIAL_WINDOW_SIZE too large"}
-			}
-			l.initial = int64(value)
-			for _, g := range l.legs {
-				if l.initial+g.window > maxWindow {
-					return connError{codeFlowControl, "window too large"}
-				}
-			}
-		case settingMaxFrame:
-			if value < maxFrame || value >= 1<<24 {
-				return connError{codeProtocol, "bad MAX_FRAME_SIZE"}
-			}
-		}
-	}
-	return nil
-}
-
-func (l *link) windowUpdate(b *batch, f frame) error {
-	if len(f.payload) != 4 {
-		return connError{codeFrameSize, "WINDOW_UPDATE of a wrong size"}
-	}
-	n := int64(binary.BigEndian.Uint32(f.payload) & maxID)
-	if f.id == 0 {
-		l.mu.Lock()
-		l.window += n
-		window := l.window
-		l.mu.Unlock()
-		switch {
-		case n == 0:
-			return connError{codeProtocol, "WINDOW_UPDATE of nothing"}
-		case window > maxWindow:
-			return connError{codeFlowControl, "window too large"}
-		}
-		l.wake(b)
-		return l.small(n)
-	}
-	if l.idle(f.id) {
-		return connError{codeProtocol, "WINDOW_UPDATE on an idle stream"}
-	}
-	l.mu.Lock()
-	g := l.legs[f.id]
-	var bad code
-	if g != nil {
-		if g.window += n; n == 0 {
-			bad = codeProtocol
-		} else if l.initial+g.window > maxWindow {
-			bad = codeFlowControl
-		}
-	}
-	l.mu.Unlock()
-	switch {
-	case g == nil:
-		return l.waste()
-	case bad != 0:
-		g.stream.broken(b, g, bad, "bad WINDOW_UPDATE")
-		return l.abused()
-	}
-	g.stream.woken(b, g)
-	return l.small(n)
-}
-
-// small counts a WINDOW_UPDATE that is not worth a frame. Large ones bound themselves: windows have an end.
-func (l *link) small(n int64) error {
-	if n >= 1024 {
-		return nil
-	}
-	return l.waste()
-}
-
-// bucket is a token bucket.
-type bucket struct {
-	used float64
-	at   time.Time
-}
-
-// take reports whether there was a token, of so many at once and so many a second. Time is read only when
-// tokens run low.
-func (k *bucket) take(clock func() time.Time, burst, rate float64) bool {
-	k.used++
-	if k.used < burst/2 {
-		return true
-	}
-	now := clock()
-	if !k.at.IsZero() {
-		k.used = max(0, k.used-now.Sub(k.at).Seconds()*rate)
-	}
-	k.at = now
-	return k.used <= burst
 }

@@ -67,7 +67,7 @@ func (s *stream) again(b *batch, h *head, fields []field, end bool) bool {
 		return true
 	}
 	retry := s.plan.Rule.Retry
-	if retry == nil || !s.planned || !s.request.keep || s.caller == nil || s.tries > int(retry.Attempts) {
+	if retry == nil || !s.planned || !s.request.whole() || s.caller == nil || s.tries > int(retry.Attempts) {
 		return false
 	}
 	f := table.Failure{On: ir.OnStatus, Status: h.status, GRPC: -1, Idempotent: idempotent(s.head.method)}
@@ -140,8 +140,10 @@ func (s *stream) trailers(b *batch, fields []field, end bool) malformed {
 		s.noteGRPC(kept)
 	}
 	s.response.done = true
-	s.response.trailers = append([]field{}, kept...)
-	s.push(b, &s.response, s.up, &s.down, nil)
+	s.response.trailers = kept
+	if s.push(b, &s.response, s.up, &s.down, nil); !s.response.closed {
+		s.response.trailers = append([]field{}, kept...) // the list goes back
+	}
 	return ""
 }
 

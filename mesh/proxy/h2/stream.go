@@ -35,9 +35,10 @@ type stream struct {
 	endpoint *table.Endpoint
 	tries    int
 	tried    []*table.Endpoint
-	repeated bool  // Retried must follow
-	waiting  *pool // where it waits for a connection
-	pending  bool  // ReleasePending must follow
+	triedOne [1]*table.Endpoint // where tried begins
+	repeated bool               // Retried must follow
+	waiting  *pool              // where it waits for a connection
+	pending  bool               // ReleasePending must follow
 
 	begun       time.Time
 	status      int
