@@ -43,7 +43,7 @@ func (t Traffic) attach(service ir.Service) (attachments, []Verdict) {
 			rules = t.References.follow(r, service)
 			if rules.problem == nil {
 				all = append(all, rules.on(ports)...)
-				if r.kind == kindGRPCRoute {
+				if r.kind == KindGRPCRoute {
 					for _, port := range ports {
 						taken[port] = r.String()
 					}
@@ -97,7 +97,7 @@ func portsOf(r route, service ir.Service, refs []gateway.ParentReference, taken 
 				continue
 			}
 			spoken++
-			if other := taken[port.Number]; other != "" && r.kind == kindHTTPRoute {
+			if other := taken[port.Number]; other != "" && r.kind == KindHTTPRoute {
 				conflict = other
 				continue
 			}
@@ -195,7 +195,7 @@ func (a attachments) routes(service ir.Service) []ir.Route {
 func (a attachments) routesWith(service ir.Service, rules []ir.Route) (routes []ir.Route, notes []string) {
 	var all, routed []uint16
 	for _, port := range service.Ports {
-		if routable(kindHTTPRoute, port.Protocol) {
+		if routable(KindHTTPRoute, port.Protocol) {
 			all = append(all, port.Number)
 		}
 	}

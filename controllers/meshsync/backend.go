@@ -84,7 +84,7 @@ func (r References) granted(from route, to types.NamespacedName) bool {
 // routable tells whether routes of a kind are for ports with a protocol.
 func routable(kind string, p ir.Protocol) bool {
 	if p == ir.HTTP {
-		return kind == kindHTTPRoute // gRPC needs HTTP/2
+		return kind == KindHTTPRoute // gRPC needs HTTP/2
 	}
 	return p.SpeaksHTTP() || p == ir.Undeclared
 }

@@ -30,8 +30,8 @@ type gatewayKind struct {
 }
 
 var knownGatewayKinds = []gatewayKind{
-	{kindHTTPRoute, gateway.GroupVersion.String(), &gateway.HTTPRoute{}, &gateway.HTTPRouteList{}},
-	{kindGRPCRoute, gateway.GroupVersion.String(), &gateway.GRPCRoute{}, &gateway.GRPCRouteList{}},
+	{KindHTTPRoute, gateway.GroupVersion.String(), &gateway.HTTPRoute{}, &gateway.HTTPRouteList{}},
+	{KindGRPCRoute, gateway.GroupVersion.String(), &gateway.GRPCRoute{}, &gateway.GRPCRouteList{}},
 	{"ReferenceGrant", gatewaybeta.GroupVersion.String(), &gatewaybeta.ReferenceGrant{}, &gatewaybeta.ReferenceGrantList{}},
 }
 

@@ -14,12 +14,6 @@ import (
 	"github.com/sluice-mesh/sluice/mesh/ir"
 )
 
-// Kinds of the Gateway API that are translated.
-const (
-	kindHTTPRoute = "HTTPRoute"
-	kindGRPCRoute = "GRPCRoute"
-)
-
 // route is an HTTPRoute or a GRPCRoute: what they have in common.
 type route struct {
 	kind    string
@@ -52,7 +46,7 @@ func (r route) namespace() string { return r.meta.Namespace }
 func (r route) String() string { return r.kind + "/" + r.meta.Namespace + "/" + r.meta.Name }
 
 func httpRoute(in *gateway.HTTPRoute) route {
-	r := route{kind: kindHTTPRoute, meta: in.ObjectMeta, parents: in.Spec.ParentRefs}
+	r := route{kind: KindHTTPRoute, meta: in.ObjectMeta, parents: in.Spec.ParentRefs}
 	for i, rule := range in.Spec.Rules {
 		out := routeRule{
 			name:    string(cmp.Or(ptr.Deref(rule.Name, ""), gateway.SectionName(strconv.Itoa(i)))),
@@ -104,7 +98,7 @@ func httpMatch(in gateway.HTTPRouteMatch) routeMatch {
 }
 
 func grpcRoute(in *gateway.GRPCRoute) route {
-	r := route{kind: kindGRPCRoute, meta: in.ObjectMeta, parents: in.Spec.ParentRefs}
+	r := route{kind: KindGRPCRoute, meta: in.ObjectMeta, parents: in.Spec.ParentRefs}
 	for i, rule := range in.Spec.Rules {
 		out := routeRule{
 			name:        string(cmp.Or(ptr.Deref(rule.Name, ""), gateway.SectionName(strconv.Itoa(i)))),

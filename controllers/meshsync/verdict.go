@@ -16,8 +16,8 @@ const ControllerName gateway.GatewayController = "sluice.dev/mesh"
 // Kinds that verdicts are about.
 const (
 	KindTrafficPolicy = "TrafficPolicy"
-	KindHTTPRoute     = kindHTTPRoute
-	KindGRPCRoute     = kindGRPCRoute
+	KindHTTPRoute     = "HTTPRoute"
+	KindGRPCRoute     = "GRPCRoute"
 )
 
 // Subject is an object that a verdict is about.
