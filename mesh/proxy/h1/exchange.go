@@ -127,6 +127,7 @@ func (x *exchange) keep() {
 func (x *exchange) run() bool {
 	s := x.c.server
 	s.active.Add(1)
+	defer s.active.Add(-1)
 	x.begun = s.Now()
 	if x.own == nil { // the next request begins behind this one
 		x.c.r += len(x.request.b) + len(x.first)
@@ -135,7 +136,6 @@ func (x *exchange) run() bool {
 	x.last = x.request.last() || s.draining.Load()
 	x.carry()
 	good := x.finish()
-	s.active.Add(-1)
 	if x.own == nil {
 		x.c.skip(0)
 	}

@@ -74,7 +74,7 @@ func (c changes) add(out []byte) []byte {
 // addField appends a field unless it is one that frames the message or ends here, which rules have no say in.
 func addField(out []byte, name, value string) []byte {
 	switch classify([]byte(name)) {
-	case plain, hostField, expectField, trailerField:
+	case plain, hostField, trailerField:
 		return appendField(out, name, value)
 	}
 	return out

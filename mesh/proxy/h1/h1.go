@@ -21,6 +21,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -77,18 +78,28 @@ func (s *Server) Serve(nc net.Conn, dst netip.AddrPort) {
 	if addr, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.peer = netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), uint16(addr.Port))
 	}
+	defer s.leave(c)
 	c.run()
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
+}
+
+// leave closes a connection. A fault of ours ends the connection that it happened on, and not the proxy.
+func (s *Server) leave(c *conn) {
+	if fault := recover(); fault != nil {
+		s.Logger.Error("connection ended by a fault of the proxy", "to", c.dst, "fault", fault, "stack", string(debug.Stack()))
+		c.abort = true
+	}
+	c.set(alone)
 	switch {
 	case c.abort:
 		c.reset()
 	case c.linger:
 		c.lingeringClose()
 	}
-	_ = nc.Close()
+	_ = c.conn.Close()
 	c.drop()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
 	if c.pool != nil {
 		s.leavePool(c.pool)
 	}

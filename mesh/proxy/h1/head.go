@@ -53,7 +53,6 @@ const (
 	connectionField
 	upgradeField
 	teField
-	expectField
 	trailerField // announces trailers
 	hopField     // ends here in any case
 	meshField    // sluice-*
@@ -161,7 +160,9 @@ func (h *head) parseFields(at int) *malformed {
 			return nameFault(b, at, i)
 		}
 		f := field{start: uint32(at), colon: uint32(i)}
-		for i++; b[i] == ' ' || b[i] == '\t'; i++ { //nolint:revive // skips
+		i++
+		for b[i] == ' ' || b[i] == '\t' {
+			i++
 		}
 		f.value = uint32(i)
 		i = valueEnd(b, i)
@@ -366,10 +367,6 @@ func classify(name []byte) kind {
 	case 4:
 		if equal(name, "host") {
 			return hostField
-		}
-	case 6:
-		if equal(name, "expect") {
-			return expectField
 		}
 	case 7:
 		switch {

@@ -10,8 +10,10 @@ import (
 // deadlines that nearly always are cancelled. It is there while there are connections.
 const (
 	tickTime = 100 * time.Millisecond
-	// goneTicks is for how long an endpoint is waited for before it is asked whether the caller is still there.
-	goneTicks = 2
+	// goneTicks is for how long a connection waits before it is asked whether the caller is still there. Then it
+	// is asked every second.
+	goneTicks  = 2
+	againTicks = 10
 	// drainTicks is for how long a connection must have been idle to be closed when the server drains: a
 	// request that is on its way then would be lost, and callers that have just been answered are the most
 	// likely to send one. (What comes before the close is still served, and a caller whose request meets the
@@ -23,11 +25,11 @@ const (
 type phase uint8
 
 const (
-	idle     phase = iota // no request
-	inHead                // something of a head has come
-	waiting               // for the endpoint, or for the caller to take what it said
-	looked                // idle, and asked whether the caller has ended
-	inTunnel              // looks after itself
+	idle    phase = iota // no request
+	inHead               // something of a head has come
+	waiting              // for the endpoint, or for the caller to take what it said
+	looked               // idle, and asked whether the caller has ended
+	alone                // looks after itself
 )
 
 // set notes the phase and when it began.
@@ -80,9 +82,11 @@ func (c *conn) age(tick uint32) (phase, uint32) {
 func (c *conn) due(tick uint32) bool {
 	p, age := c.age(tick)
 	switch p {
-	case waiting, idle, inHead:
+	case waiting, inHead:
+		return age == goneTicks || age > 0 && age%againTicks == 0 || p == inHead && age >= ticks(c.server.Limits.HeaderTime)
+	case idle:
 		return age >= goneTicks
-	case inTunnel:
+	case alone:
 		return false
 	}
 	return age >= ticks(c.server.Limits.IdleTime) || c.drains() && age >= drainTicks

@@ -199,11 +199,12 @@ func TestRetryWithABodyOnItsWay(t *testing.T) {
 				}
 				body, _ := io.ReadAll(response.Body)
 				response.Body.Close()
-				if response.StatusCode == 200 && string(body) == "v1"+half+half {
+				switch {
+				case response.StatusCode == 200 && string(body) == "v1"+half+half:
 					ok++
-				} else if response.StatusCode == c.want {
+				case response.StatusCode == c.want:
 					failed++
-				} else {
+				default:
 					t.Fatalf("answer %d %.100q", response.StatusCode, body)
 				}
 			}

@@ -24,7 +24,7 @@ const maxInterim = 32
 func (x *exchange) offer(p *pool, now time.Time) *failure {
 	x.until = x.deadline
 	if d := x.rule.Timeouts.PerTry; d > 0 {
-		if now == x.begun && x.plan.Delay > 0 {
+		if x.tries == 1 && x.plan.Delay > 0 {
 			now = x.c.server.Now()
 		}
 		if t := now.Add(d); x.until.IsZero() || t.Before(x.until) {

@@ -25,16 +25,14 @@ type request struct {
 	path, query string
 	hasQuery    bool
 	authority   string
-	expect      bool // the caller waits for 100 before it sends the body
 	intended    string
-	agent, id   string
 }
 
 // parse reads a whole head. It is strict, since what one server takes for a request and another does not is
 // how requests are smuggled.
 func (r *request) parse(b []byte) *malformed {
 	r.reset(b)
-	r.intended, r.authority, r.expect = "", "", false
+	r.intended, r.authority = "", ""
 	i := 0
 	for tokens[b[i]] {
 		i++
@@ -224,8 +222,6 @@ func (r *request) judge() *malformed {
 			} else if !fold(host, r.authority) {
 				return errHostDiffers
 			}
-		case expectField:
-			r.expect = r.minor == 1 && fold(r.content(f), "100-continue")
 		case meshField:
 			if r.intended == "" && equal(r.name(f), "sluice-intended") {
 				r.intended = r.content(f)
@@ -236,6 +232,18 @@ func (r *request) judge() *malformed {
 		return errHosts
 	}
 	return nil
+}
+
+// cookies returns the first Cookie field joined with the others, of which there should be none.
+func (r *request) cookies(first string) string {
+	for i, n := 0, 0; i < len(r.fields); i++ {
+		if f := &r.fields[i]; equal(r.name(f), "cookie") {
+			if n++; n > 1 {
+				first += "; " + r.content(f)
+			}
+		}
+	}
+	return first
 }
 
 // last reports whether the caller wants no further request on its connection.

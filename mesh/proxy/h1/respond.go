@@ -100,7 +100,7 @@ func (x *exchange) stream(u *upstream) {
 		}
 		if len(u.buffered()) == 0 {
 			if err := x.await(u); err != nil {
-				if err == io.EOF && x.rest.framing == byClose {
+				if errors.Is(err, io.EOF) && x.rest.framing == byClose {
 					x.rest.done = true
 					x.complete()
 					return

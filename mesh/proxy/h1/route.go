@@ -69,7 +69,13 @@ func (x *exchange) Query() string { return x.request.query }
 func (x *exchange) Authority() string { return x.request.authority }
 
 // Header implements table.Request.
-func (x *exchange) Header(name string) (string, bool) { return x.request.find(name) }
+func (x *exchange) Header(name string) (string, bool) {
+	value, found := x.request.find(name)
+	if found && name == "cookie" {
+		value = x.request.cookies(value)
+	}
+	return value, found
+}
 
 // GRPC implements table.Request: gRPC needs HTTP/2.
 func (x *exchange) GRPC() bool { return false }

@@ -25,7 +25,7 @@ func (x *exchange) tunnel() {
 	streams := x.plan.Streams()
 	streams.Enter(c)
 	defer streams.Exit(c)
-	c.set(inTunnel)
+	c.set(alone)
 	t := &tunnel{x: x, idle: x.rule.Timeouts.Idle}
 	_ = u.conn.SetDeadline(time.Time{})
 	if c.ended.Load() != 0 || !c.readBy(time.Time{}) {
@@ -87,7 +87,7 @@ func (t *tunnel) copy(to, from *socket) error {
 			return os.ErrDeadlineExceeded
 		}
 		switch err := from.read(); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded) && t.moved.Load() != moved:
 			continue
