@@ -227,6 +227,47 @@ func TestInjectedContainers(t *testing.T) {
 	}
 }
 
+// Containers go on for a moment when the pod is deleted, unless somebody has decided otherwise.
+func TestInjectedPreStop(t *testing.T) {
+	c := withChart(t)
+	command := &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"leave"}}}
+	p, err := c.create(t.Context(), t, c.injected(t, nil), pod(func(p *corev1.Pod) {
+		p.Spec.Containers = []corev1.Container{
+			{Name: "none", Image: "shop:v1"},
+			{Name: "own", Image: "shop:v1", Lifecycle: &corev1.Lifecycle{PreStop: command}},
+			{Name: "start", Image: "shop:v1", Lifecycle: &corev1.Lifecycle{PostStart: command}},
+		}
+	}))
+	if err != nil {
+		t.Fatalf("create pod: %v", err)
+	}
+	for _, container := range p.Spec.Containers {
+		sleeps := container.Lifecycle != nil && container.Lifecycle.PreStop != nil && container.Lifecycle.PreStop.Sleep != nil
+		switch container.Name {
+		case "own":
+			if sleeps || container.Lifecycle.PreStop.Exec == nil {
+				t.Errorf("the container's own preStop was replaced: %+v", container.Lifecycle)
+			}
+		case "start":
+			if !sleeps || container.Lifecycle.PostStart == nil {
+				t.Errorf("lifecycle %+v, want the postStart that was there and a sleep", container.Lifecycle)
+			}
+		default:
+			if !sleeps || container.Lifecycle.PreStop.Sleep.Seconds != 3 {
+				t.Errorf("lifecycle %+v, want a sleep of 3 s", container.Lifecycle)
+			}
+		}
+	}
+	// The API server refuses a sleep that is longer than the pod has.
+	p, err = c.create(t.Context(), t, c.injected(t, nil), pod(func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](2) }))
+	if err != nil {
+		t.Fatalf("create pod with little time: %v", err)
+	}
+	if lifecycle := p.Spec.Containers[0].Lifecycle; lifecycle != nil {
+		t.Errorf("lifecycle %+v of a pod with little time", lifecycle)
+	}
+}
+
 func TestInjectedSource(t *testing.T) {
 	c := withChart(t)
 	namespace := c.injected(t, nil)
