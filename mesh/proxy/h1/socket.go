@@ -7,7 +7,6 @@ import (
 	"net"
 	"syscall"
 	"time"
-	"unsafe"
 )
 
 // socket is a connection with what has been read of it and not been used yet, in in.b[r:w].
@@ -212,30 +211,4 @@ func (s *socket) reset() {
 		_ = tcp.SetLinger(0)
 	}
 	_ = s.conn.Close()
-}
-
-func receive(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
-	for {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))),
-			uintptr(len(p)), flags|syscall.MSG_DONTWAIT, 0, 0)
-		if errno == 0 {
-			return int(n), 0
-		}
-		if errno != syscall.EINTR {
-			return 0, errno
-		}
-	}
-}
-
-func send(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
-	for {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))),
-			uintptr(len(p)), flags|syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
-		if errno == 0 {
-			return int(n), 0
-		}
-		if errno != syscall.EINTR {
-			return 0, errno
-		}
-	}
 }

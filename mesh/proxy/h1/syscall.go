@@ -1,0 +1,34 @@
+package h1
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// receive reads what is there into p without waiting: EAGAIN when there is nothing, 0 bytes at the end.
+func receive(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+			uintptr(len(p)), flags|syscall.MSG_DONTWAIT, 0, 0)
+		if errno == 0 {
+			return int(n), 0
+		}
+		if errno != syscall.EINTR {
+			return 0, errno
+		}
+	}
+}
+
+// send writes what the kernel takes of p without waiting: EAGAIN when that is nothing.
+func send(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+			uintptr(len(p)), flags|syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+		if errno == 0 {
+			return int(n), 0
+		}
+		if errno != syscall.EINTR {
+			return 0, errno
+		}
+	}
+}
