@@ -26,7 +26,7 @@ func (s *stream) finish() {
 	now := s.server.Now()
 	s.endTry(s.outcome(), now)
 	s.count(s.status, now)
-	if s.server.Observer != nil && s.caller != nil {
+	if s.caller != nil && s.server.Observer.Wants(s.span, s.tally, s.tallyGRPC, now.Sub(s.begun)) {
 		s.observe(now)
 	}
 	s.server.leave(s)
@@ -73,7 +73,7 @@ func (s *stream) count(status int, now time.Time) {
 	if s.counted {
 		return
 	}
-	s.counted = true
+	s.counted, s.tally, s.tallyGRPC = true, status, s.grpc
 	if s.plan.Series == nil {
 		return
 	}
@@ -87,9 +87,9 @@ func (s *stream) count(status int, now time.Time) {
 func (s *stream) observe(now time.Time) {
 	r := observe.Record{
 		Begun: s.begun, Duration: now.Sub(s.begun), Inbound: s.server.inbound, Protocol: "HTTP/2",
-		Method: s.head.method, Path: s.head.path, Authority: s.head.authority, Caller: s.caller.peer,
+		Method: s.head.method, Path: s.Path(), Authority: s.head.authority, Caller: s.caller.peer,
 		Rule: s.plan.Rule.Name, Revision: s.plan.Revision,
-		Code: s.status, GRPC: s.grpc, Tries: s.tries, Reason: s.reason,
+		Code: s.tally, GRPC: s.tallyGRPC, Tries: s.tries, Reason: s.reason,
 		RequestBytes: s.request.total, ResponseBytes: s.response.total,
 	}
 	if s.plan.Port != nil {
@@ -98,8 +98,11 @@ func (s *stream) observe(now time.Time) {
 	if n := len(s.tried); n > 0 {
 		r.Endpoint = s.tried[n-1].Address
 	}
-	if s.server.inbound && s.tries > 0 {
-		r.Endpoint = s.caller.dst
+	if s.server.inbound {
+		r.Revision = s.server.Revision
+		if s.tries > 0 {
+			r.Endpoint = s.caller.dst
+		}
 	}
 	r.UserAgent, _ = s.Header("user-agent")
 	r.RequestID, _ = s.Header("x-request-id")

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-mesh/sluice/mesh/proxy/engine"
 	"github.com/sluice-mesh/sluice/mesh/proxy/observe"
 	"github.com/sluice-mesh/sluice/mesh/proxy/table"
 )
@@ -40,17 +41,18 @@ type stream struct {
 	waiting  *pool              // where it waits for a connection
 	pending  bool               // ReleasePending must follow
 
-	begun       time.Time
-	status      int
-	grpc        int    // status; -1: none
-	reason      string // why it broke off, or we answered
-	unprocessed bool   // the caller understands sluice-unprocessed
-	counted     bool
-	over        bool // ended for the counts; legs may still be open
-	responded   bool // the endpoint's response, or ours, has begun
-	headed      bool // its head is on its way
-	ours        bool // the response is ours: there is no more to come from the endpoint
-	hangUp      bool // when the response has been sent, the rest of the request is not wanted
+	begun            time.Time
+	status           int
+	grpc             int    // status; -1: none
+	reason           string // why it broke off, or we answered
+	unprocessed      bool   // the caller understands sluice-unprocessed
+	counted          bool
+	tally, tallyGRPC int  // what it was counted as
+	over             bool // ended for the counts; legs may still be open
+	responded        bool // the endpoint's response, or ours, has begun
+	headed           bool // its head is on its way
+	ours             bool // the response is ours: there is no more to come from the endpoint
+	hangUp           bool // when the response has been sent, the rest of the request is not wanted
 
 	deadline, patience, pause *time.Timer
 	entered                   bool
@@ -81,6 +83,9 @@ func (s *stream) Peer() netip.Addr { return s.peer.Addr() }
 
 // Header returns the first field of a name; cookies, which HTTP/2 may bring in pieces, as one.
 func (s *stream) Header(name string) (string, bool) {
+	if name == engine.Intended { // which was taken out of the fields
+		return s.head.intended, s.server.inbound && s.head.intended != ""
+	}
 	for i := s.head.pseudo; i < len(s.fields); i++ {
 		if s.fields[i].Name != name {
 			continue

@@ -1,0 +1,110 @@
+package h2_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sluice-mesh/sluice/mesh/ir"
+)
+
+// TestChaos lets many callers do all kinds of calls through both proxies, giving up at random, while the
+// configuration changes. Each outcome must be one that the caller has brought about, and in the end nothing is
+// in flight.
+func TestChaos(t *testing.T) {
+	b, called := chain(t, grpcApp(t, "one"))
+	door := b.door(shopAddress)
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	for i := range 6 {
+		c := grpcClient(t, door)
+		random := rand.New(rand.NewPCG(uint64(i), 7))
+		all.Go(func() {
+			for range 60 {
+				ctx, cancel := context.WithCancel(with(t))
+				if wait := random.IntN(40); wait < 20 {
+					time.AfterFunc(time.Duration(wait)*time.Millisecond/4, cancel)
+				}
+				message, back := make([]byte, random.IntN(200_000)), []byte(nil)
+				err := func() error {
+					if random.IntN(2) == 0 {
+						return c.Invoke(ctx, "/test.Service/Echo", &message, &back)
+					}
+					stream, err := c.NewStream(ctx, both, "/test.Service/Talk")
+					for n := 0; err == nil && n < 10; n++ {
+						if err = stream.SendMsg(&message); err == nil {
+							err = stream.RecvMsg(&back)
+						}
+					}
+					if err == nil {
+						stream.CloseSend()
+						err = stream.RecvMsg(&back)
+					}
+					if errors.Is(err, io.EOF) {
+						return nil
+					}
+					return err
+				}()
+				switch {
+				case ctx.Err() != nil && (err == nil || status.Code(err) == codes.Canceled):
+				case err != nil:
+					t.Errorf("caller %d: %v", i, err)
+				case !bytes.Equal(message, back) && len(back) > 0 && len(back) != len(message):
+					t.Errorf("caller %d: %d bytes of %d came back", i, len(back), len(message))
+				}
+				cancel()
+			}
+		})
+	}
+	var swapping sync.WaitGroup
+	swapping.Go(func() {
+		to := netip.MustParseAddrPort(called.doors[0].Addr().String())
+		for n := 1; !stop.Load(); n++ {
+			s := service("shop", shopAddress, ir.GRPC, ir.Split{}, revisions{"": {to}})
+			s.Policy.Timeouts.Request = time.Duration(n) * time.Minute
+			b.apply(s)
+			time.Sleep(3 * time.Millisecond)
+		}
+	})
+	all.Wait()
+	stop.Store(true)
+	swapping.Wait()
+	eventually(t, "no request is in flight", func() bool { return b.Active() == 0 && called.Active() == 0 })
+}
+
+// TestEarlyAnswers come before the request's body has: the caller gets them, and the body is not waited for.
+func TestEarlyAnswers(t *testing.T) {
+	pod := app(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+		io.WriteString(w, "too large")
+	})
+	b, called := chain(t, pod)
+	c := client(t, b.door(shopAddress))
+	for range 20 {
+		r, err := c.Post("http://shop/", "text/plain", strings.NewReader(strings.Repeat("x", 3<<20)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if r.StatusCode != 413 || string(body) != "too large" || err != nil {
+			t.Fatalf("%s %q %v", r.Status, body, err)
+		}
+	}
+	eventually(t, "no request is in flight", func() bool { return b.Active() == 0 && called.Active() == 0 })
+	if got := b.total("code=413"); got != 20 {
+		t.Errorf("%v counted", got)
+	}
+}
