@@ -53,14 +53,12 @@ func (s *stream) opened(b *batch, g *leg) {
 	}
 }
 
-// noWait ends the waiting for a connection, if the stream waits. The pool has taken it out of its list already
-// or does so now.
+// noWait ends the waiting for a connection, if the stream waits.
 func (s *stream) noWait() {
-	if s.waiting == nil {
-		return
+	if s.waiting != nil {
+		s.waiting.forget(s)
+		s.waiting = nil
 	}
-	s.waiting.forget(s)
-	s.waiting = nil
 	if s.pending {
 		s.plan.ReleasePending()
 		s.pending = false

@@ -53,17 +53,16 @@ const (
 type code uint32
 
 const (
-	codeNo             code = 0x0
-	codeProtocol       code = 0x1
-	codeInternal       code = 0x2
-	codeFlowControl    code = 0x3
-	codeStreamClosed   code = 0x5
-	codeFrameSize      code = 0x6
-	codeRefused        code = 0x7
-	codeCancel         code = 0x8
-	codeCompression    code = 0x9
-	codeEnhanceYour    code = 0xb
-	codeHTTP11Required code = 0xd
+	codeNo           code = 0x0
+	codeProtocol     code = 0x1
+	codeInternal     code = 0x2
+	codeFlowControl  code = 0x3
+	codeStreamClosed code = 0x5
+	codeFrameSize    code = 0x6
+	codeRefused      code = 0x7
+	codeCancel       code = 0x8
+	codeCompression  code = 0x9
+	codeEnhanceYour  code = 0xb
 )
 
 // connError ends a connection.

@@ -69,7 +69,7 @@ type link struct {
 func newLink(conn net.Conn, server bool, list int, now func() time.Time) *link {
 	l := &link{
 		conn: conn, server: server, now: now,
-		enc: newEncoder(), window: defaultWindow, initial: defaultWindow, limit: 100, next: 1,
+		enc: newEncoder(), window: defaultWindow, initial: defaultWindow, next: 1,
 		legs: map[uint32]*leg{},
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {

@@ -65,19 +65,65 @@ func (p *pool) take(b *batch, s *stream) {
 	case g != nil:
 	case p.closed:
 		err = errClosed
-	case !p.connect() && !s.plan.AcquirePending():
+	case p.connect():
+		g = p.park(b, s)
+	case !s.plan.AcquirePending():
 		err = table.ErrPending
 	default:
-		s.waiting, s.pending = p, !p.dialing
-		p.waiting = append(p.waiting, s)
-		p.waits.Add(1)
+		s.pending = true
+		g = p.park(b, s)
 	}
 	p.mu.Unlock()
-	switch {
-	case g != nil:
-		s.opened(b, g)
-	case err != nil:
+	p.taken(b, s, g, err)
+}
+
+// park has the stream wait, unless a link has got room just now; mu is held.
+func (p *pool) park(b *batch, s *stream) *leg {
+	p.waits.Add(1) // from now on a stream that ends has us told
+	if g := p.pick(b, s); g != nil {
+		p.waits.Add(-1)
+		return g
+	}
+	s.waiting = p
+	p.waiting = append(p.waiting, s)
+	p.arm()
+	return nil
+}
+
+// taken lets a stream go on that has got a leg, or never will.
+func (p *pool) taken(b *batch, s *stream, g *leg, err error) {
+	if g == nil && err == nil {
+		return
+	}
+	s.noWait()
+	if err != nil {
 		s.unreached(b, err)
+	} else {
+		s.opened(b, g)
+	}
+}
+
+// serve lets those go on who wait, as many as there is room for, or all with an error.
+func (p *pool) serve(b *batch, err error) {
+	p.mu.Lock()
+	waiting := p.waiting
+	p.waiting = nil
+	p.waits.Store(0)
+	p.mu.Unlock()
+	for _, s := range waiting {
+		s.mu.Lock()
+		if s.waiting == p {
+			var g *leg
+			if err == nil {
+				p.mu.Lock()
+				if g = p.park(b, s); g == nil {
+					p.connect()
+				}
+				p.mu.Unlock()
+			}
+			p.taken(b, s, g, err)
+		}
+		s.mu.Unlock()
 	}
 }
 
@@ -154,27 +200,6 @@ func (p *pool) opened(u *upstream, err error) {
 	b.flush()
 }
 
-// serve lets those go on who wait, as many as there is room for, or all with an error.
-func (p *pool) serve(b *batch, err error) {
-	p.mu.Lock()
-	waiting := p.waiting
-	p.waiting = nil
-	p.waits.Store(0)
-	p.mu.Unlock()
-	for _, s := range waiting {
-		s.mu.Lock()
-		if s.waiting == p {
-			s.noWait()
-			if err != nil {
-				s.unreached(b, err)
-			} else {
-				p.take(b, s)
-			}
-		}
-		s.mu.Unlock()
-	}
-}
-
 // withdraw takes a link from those that take streams.
 func (p *pool) withdraw(u *upstream) {
 	p.mu.Lock()
@@ -190,33 +215,48 @@ func (p *pool) enlist(u *upstream) bool {
 		return false
 	}
 	p.all = append(p.all, u)
-	if len(p.all) == 1 {
-		p.timer = time.AfterFunc(lookTime, p.look)
-	}
+	p.arm()
 	return true
 }
 
 func (p *pool) delist(u *upstream) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.all = slices.DeleteFunc(p.all, func(x *upstream) bool { return x == u })
 	p.release()
-	if len(p.all) == 0 {
+	idle := len(p.all) == 0 && len(p.waiting) == 0
+	if idle && p.timer != nil {
 		p.timer.Stop()
+		p.timer = nil
+	}
+	p.mu.Unlock()
+	if !idle {
+		var b batch
+		p.serve(&b, nil) // there may be another link now
+		b.flush()
 	}
 }
 
-// look looks after the links, from time to time while there are any.
+// arm has the pool looked after from time to time, while it has links or streams wait; mu is held.
+func (p *pool) arm() {
+	if p.timer == nil {
+		p.timer = time.AfterFunc(lookTime, p.look)
+	}
+}
+
 func (p *pool) look() {
 	p.mu.Lock()
 	all := slices.Clone(p.all)
-	if len(all) > 0 {
-		p.timer.Reset(lookTime)
+	p.timer = nil
+	if len(all) > 0 || len(p.waiting) > 0 {
+		p.arm()
 	}
 	p.mu.Unlock()
 	for _, u := range all {
 		u.tick(lookTime)
 	}
+	var b batch
+	p.serve(&b, nil) // connections of another protocol count for the same limit, and tell nobody when they end
+	b.flush()
 }
 
 // Retire implements table.Pool.

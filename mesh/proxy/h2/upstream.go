@@ -91,7 +91,7 @@ func (u *upstream) open(b *batch, s *stream, most int) *leg {
 	return g
 }
 
-func (u *upstream) settled(*batch) {
+func (u *upstream) settled(b *batch) {
 	_ = u.conn.SetReadDeadline(time.Time{})
 	u.mu.Lock()
 	takes := u.limit > 0
@@ -99,6 +99,11 @@ func (u *upstream) settled(*batch) {
 	u.mu.Unlock()
 	if takes {
 		u.pool.opened(u, nil)
+		u.mu.Lock()
+		if len(u.legs) == 0 && u.pool.retired.Load() { // nobody has waited for it
+			u.shut(b, 0, codeNo, "")
+		}
+		u.mu.Unlock()
 		return
 	}
 	u.pool.opened(nil, errLimit)
