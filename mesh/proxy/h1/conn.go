@@ -3,7 +3,6 @@ package h1
 import (
 	"context"
 	"errors"
-	"io"
 	"net/netip"
 	"os"
 	"sync"
@@ -263,14 +262,6 @@ func (c *conn) interruptUpstream() {
 		u.interrupt()
 	}
 }
-
-// Close implements io.Closer for those that end long-lived exchanges.
-func (c *conn) Close() error {
-	c.end(killed)
-	return nil
-}
-
-var _ io.Closer = (*conn)(nil)
 
 // cancellable returns a context that ends with the connection; done must be called.
 func (c *conn) cancellable(until time.Time) (ctx context.Context, done func()) {

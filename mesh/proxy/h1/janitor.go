@@ -29,6 +29,7 @@ const (
 	inHead               // something of a head has come
 	waiting              // for the endpoint, or for the caller to take what it said
 	looked               // idle, and asked whether the caller has ended
+	pumping              // the caller's body is on its way
 	alone                // looks after itself
 )
 
@@ -82,7 +83,7 @@ func (c *conn) age(tick uint32) (phase, uint32) {
 func (c *conn) due(tick uint32) bool {
 	p, age := c.age(tick)
 	switch p {
-	case waiting, inHead:
+	case waiting, pumping, inHead:
 		return age == goneTicks || age > 0 && age%againTicks == 0 || p == inHead && age >= ticks(c.server.Limits.HeaderTime)
 	case idle:
 		return age >= goneTicks
@@ -99,19 +100,19 @@ func (c *conn) look(tick uint32) {
 	state := c.state.Load()
 	p, age := c.age(tick)
 	switch p {
-	case waiting:
-		if c.callerGone() {
+	case waiting, pumping:
+		if c.callerGone(p == waiting) {
 			c.end(gone)
 		}
 	case inHead:
 		if age >= ticks(c.server.Limits.HeaderTime) {
 			c.interrupt(headLate)
-		} else if c.callerGone() {
+		} else if c.callerGone(true) {
 			c.interrupt(lookAgain)
 		}
 	case idle:
 		// The clock goes on from when it became idle.
-		if c.state.CompareAndSwap(state, uint64(looked)<<32|state&0xffffffff) && c.callerGone() {
+		if c.state.CompareAndSwap(state, uint64(looked)<<32|state&0xffffffff) && c.callerGone(true) {
 			c.interrupt(lookAgain)
 		}
 	case looked:
@@ -127,9 +128,10 @@ func (c *conn) interrupt(why uint32) {
 	_ = c.conn.SetReadDeadline(past)
 }
 
-// callerGone reports whether the caller has ended its side: by a reset, or in order while it should wait for
-// its response, which is how clients cancel. (One that only has nothing more to say is in a hurry, too.)
-func (c *conn) callerGone() bool {
+// callerGone reports whether the caller has ended its side: by a reset, or also in order, which while it should
+// wait for its response is how clients cancel. (Whoever only has nothing more to say cannot be told from them,
+// and is served while the answer is quick.)
+func (c *conn) callerGone(inOrder bool) bool {
 	tcp := c.tcp()
 	if tcp == nil {
 		return false
@@ -138,9 +140,12 @@ func (c *conn) callerGone() bool {
 	if err != nil {
 		return true
 	}
-	ended := false
+	ended, events := false, int16(0) // resets are always told
+	if inOrder {
+		events = unix.POLLRDHUP
+	}
 	err = raw.Control(func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
 		n, err := unix.Poll(fds, 0)
 		ended = err == nil && n > 0
 	})

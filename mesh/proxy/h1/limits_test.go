@@ -480,3 +480,53 @@ func TestSwapsUnderLoad(t *testing.T) {
 	cancel()
 	load.Wait()
 }
+
+// A response that goes on and on is cut at the drain of its revision, and what comes after it is not.
+func TestStreamsAreCutAtTheDrain(t *testing.T) {
+	app := raw(t, func(c net.Conn, r *bufio.Reader) {
+		for head := readHead(r); head != ""; head = readHead(r) {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+			if strings.Contains(head, "/short") {
+				io.WriteString(c, "0\r\n\r\n")
+			}
+		}
+	})
+	b := outbound(t, nil)
+	ends := revisions{"v1": {says(t, "v1")}, "v2": {app}}
+	b.apply(shop(release(1, 100), ends))
+	client := b.client()
+	get(t, client, "/short")
+	response, err := client.Get("http://shop.demo/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	io.ReadFull(response.Body, make([]byte, 3))
+	b.apply(shop(release(2, 0), ends))
+	b.table.Load().CloseOverdue(time.Now().Add(time.Hour), time.Minute)
+	if _, err := io.ReadAll(response.Body); err == nil {
+		t.Error("it came to an orderly end")
+	}
+	if code, body := get(t, client, "/"); code != 200 || body != "v1" {
+		t.Errorf("afterwards: %d %q", code, body)
+	}
+}
+
+// A caller that was refused its body may not be taken for one that sends it: its connection ends.
+func TestRefusedExpectationEndsTheConnection(t *testing.T) {
+	app := raw(t, func(c net.Conn, r *bufio.Reader) {
+		for readHead(r) != "" {
+			io.WriteString(c, "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	b := outbound(t, nil)
+	b.apply(plainShop(app))
+	conn, r := b.say("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n")
+	if head := readHead(r); !strings.Contains(head, "Connection: close\r\n") {
+		t.Errorf("heard %q", head)
+	}
+	io.WriteString(conn, "GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+	if rest, _ := io.ReadAll(r); len(rest) > 0 {
+		t.Errorf("heard %q", rest)
+	}
+}

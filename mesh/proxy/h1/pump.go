@@ -2,6 +2,8 @@ package h1
 
 import (
 	"errors"
+	"io"
+	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -17,6 +19,7 @@ type pump struct {
 	done     chan struct{} // closed when it has stopped
 	stopping atomic.Bool
 	moved    atomic.Int64 // pieces carried
+	whole    atomic.Bool  // the body has been read to its end
 	fault    *malformed   // of the body
 	failed   bool         // the caller broke off
 	most     int          // is remembered of the body
@@ -37,13 +40,21 @@ func (x *exchange) startPump(to *upstream) {
 	}
 	p := x.pump
 	p.to, p.done = to, make(chan struct{})
+	x.c.set(pumping)
 	x.c.server.running.Go(p.run)
 }
 
 func (p *pump) run() {
 	defer close(p.done)
 	c := p.x.c
+	defer c.set(waiting)
 	for !p.x.body.done {
+		if p.splices() {
+			if !p.splice() {
+				return
+			}
+			continue
+		}
 		if len(c.buffered()) == 0 {
 			c.size = largeBuffer
 			err := c.read()
@@ -67,6 +78,7 @@ func (p *pump) run() {
 			return
 		}
 		p.moved.Add(1)
+		p.whole.Store(p.x.body.done)
 		p.x.requested += int64(n)
 		piece := c.buffered()[:n]
 		p.remember(piece)
@@ -76,6 +88,36 @@ func (p *pump) run() {
 		}
 		c.skip(n)
 	}
+}
+
+// splices reports whether the kernel may move the next piece: of a long body of which nothing is remembered.
+func (p *pump) splices() bool {
+	b := &p.x.body
+	return b.framing == byLength && b.left >= spliced && p.spilled && len(p.x.c.buffered()) == 0 &&
+		p.x.c.raw != nil && p.to.raw != nil && p.to.until.IsZero() && p.to.idle == 0
+}
+
+// splice lets the kernel move a piece. False: it is over.
+func (p *pump) splice() bool {
+	c, b := p.x.c, &p.x.body
+	from := c.conn.(*net.TCPConn)
+	n, err := io.Copy(p.to.conn, &io.LimitedReader{R: from, N: min(b.left, slice)})
+	b.left -= n
+	b.done = b.left == 0
+	p.x.requested += n
+	p.moved.Add(1)
+	p.whole.Store(b.done)
+	switch {
+	case err == nil && n > 0:
+		return true
+	case p.stopping.Load():
+	case errors.Is(err, os.ErrDeadlineExceeded) && p.x.c.up.Load() == p.to && c.readBy(time.Time{}):
+		return true // the janitor meant what was before
+	case err == nil || closed(from):
+		p.failed = true
+		c.end(gone)
+	}
+	return false // the endpoint may have answered, which the reader sees
 }
 
 // remember keeps the beginning of the body, so that it can be offered to another endpoint or to mirrors.

@@ -25,7 +25,11 @@ const (
 func (x *exchange) respond() {
 	u, r := x.up, &x.response
 	x.code, x.outcome = r.status, outcome(r.status)
-	x.last = x.last || x.c.server.draining.Load()
+	if x.c.server.draining.Load() || x.pump != nil && !x.pump.whole.Load() {
+		// A caller that is still to send its body, or has been told not to, might go on with its next request:
+		// nobody could tell those apart.
+		x.last = true
+	}
 	if r.status == 101 {
 		x.tunnel()
 		return
@@ -90,6 +94,7 @@ func (x *exchange) begin(u *upstream, head, n int) error {
 // stream passes on the rest of the response's body as it comes.
 func (x *exchange) stream(u *upstream) {
 	c := x.c
+	defer x.long()() // it may go on for long
 	for !x.rest.done {
 		c.set(waiting)
 		if x.rest.framing == byLength && x.rest.left >= spliced && u.in == nil && x.splice(u) {
@@ -159,6 +164,8 @@ func (x *exchange) broken(byCaller bool, err error) {
 	code := telemetry.Canceled
 	x.reason = "caller went away"
 	switch {
+	case x.c.ended.Load() == killed:
+		x.reason = "cut off by the proxy"
 	case x.c.ended.Load() != 0:
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		code, x.reason = 504, x.timeout().reason

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,9 +23,7 @@ func (x *exchange) tunnel() {
 	}
 	u.drop()
 	x.count(101)
-	streams := x.plan.Streams()
-	streams.Enter(c)
-	defer streams.Exit(c)
+	defer x.long()()
 	c.set(alone)
 	t := &tunnel{x: x, idle: x.rule.Timeouts.Idle}
 	_ = u.conn.SetDeadline(time.Time{})
@@ -41,6 +40,39 @@ func (x *exchange) tunnel() {
 	if t.broken.Load() {
 		c.reset()
 		u.reset()
+	}
+}
+
+// longLived ends an exchange whose revision has had no weight for as long as the drain.
+type longLived struct {
+	c    *conn
+	mu   sync.Mutex
+	over bool // the connection belongs to another exchange
+}
+
+// Close implements io.Closer.
+func (l *longLived) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		l.c.end(killed)
+	}
+	return nil
+}
+
+// long enters an exchange that may go on for long; leave must follow.
+func (x *exchange) long() (leave func()) {
+	streams := x.plan.Streams()
+	if streams == nil {
+		return func() {}
+	}
+	l := &longLived{c: x.c}
+	streams.Enter(l)
+	return func() {
+		streams.Exit(l)
+		l.mu.Lock()
+		l.over = true
+		l.mu.Unlock()
 	}
 }
 
