@@ -442,3 +442,45 @@ func TestCallersThatGoAway(t *testing.T) {
 	<-gone
 	eventually(t, "counted", func() bool { return b.total("code=499") == 3 && b.Active() == 0 })
 }
+
+// TestWaitingOutlivesAConnection has streams wait for the only connection that there may be, and it ends.
+func TestWaitingOutlivesAConnection(t *testing.T) {
+	var conns atomic.Int64
+	first := make(chan struct{})
+	pod := rawApp(t, func(r *raw) {
+		r.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1})
+		doomed := conns.Add(1) == 1
+		for {
+			f, err := r.ReadFrame()
+			if err != nil {
+				return
+			}
+			if h, ok := f.(*http2.MetaHeadersFrame); ok {
+				if doomed {
+					<-first
+					return
+				}
+				r.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, EndHeaders: true, EndStream: true, BlockFragment: r.encode(":status", "204")})
+			}
+		}
+	})
+	b := routed(t, ir.HTTP2, revisions{"v1": {pod}}, func(s *ir.Service) { s.Policy.Limits = ir.Limits{MaxConnections: 1} })
+	r := dialRaw(t, b.door(shopAddress))
+	r.request(1, true)
+	eventually(t, "a connection", func() bool { return conns.Load() == 1 })
+	for id := uint32(3); id <= 9; id += 2 {
+		r.request(id, true)
+	}
+	eventually(t, "all wait", func() bool { return b.Active() == 5 })
+	close(first)
+	got := map[uint32]string{}
+	r.until("five responses", func(f http2.Frame) bool {
+		if h, ok := f.(*http2.MetaHeadersFrame); ok {
+			got[h.StreamID] = h.PseudoValue("status")
+		}
+		return len(got) == 5
+	})
+	if fmt.Sprint(got) != "map[1:502 3:204 5:204 7:204 9:204]" {
+		t.Errorf("got %v", got)
+	}
+}
