@@ -83,7 +83,7 @@ func (p *Pair) Quiet() time.Duration {
 }
 
 func (p *Pair) carry(to, from Conn) {
-	_, err := io.Copy(to, from)
+	err := copyAll(to, from)
 	if err == nil {
 		err = to.CloseWrite()
 		if errors.Is(err, unix.ENOTCONN) {
@@ -99,6 +99,17 @@ func (p *Pair) carry(to, from Conn) {
 			return fmt.Errorf("%w: %w", ErrClient, err)
 		})
 	}
+}
+
+// copyAll copies until the source ends.
+func copyAll(to, from Conn) error {
+	source, plain := from.(*net.TCPConn)
+	sink, plainToo := to.(*net.TCPConn)
+	if plain && plainToo {
+		return stream(sink, source)
+	}
+	_, err := io.Copy(to, from)
+	return err
 }
 
 // breakOff resets both connections the first time.
