@@ -81,8 +81,9 @@ const (
 	Unreachable   = "unreachable"
 )
 
-// Upstream idle connections are closed after IdleUpstream. Servers that close idle connections themselves do
-// so after 5 s and more as a rule; who closes first does not lose a request to the other's closing.
+// IdleUpstream is how long an idle connection to an endpoint is kept. Servers that close idle connections
+// themselves do so after 5 s and more as a rule; who closes first does not lose a request to the other's
+// closing.
 const IdleUpstream = 4 * time.Second
 
 // MaxReplay is how much of a request's body is remembered, so that the request can be offered to another

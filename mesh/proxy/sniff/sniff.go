@@ -27,7 +27,7 @@ const (
 	HTTP2
 	// TLS begins with a ClientHello.
 	TLS
-	// ServerFirst: the server spoke, or closed, before the client (of First only).
+	// ServerFirst is for a server that spoke, or closed, before its client (of First only).
 	ServerFirst
 	// undecided needs more bytes.
 	undecided
