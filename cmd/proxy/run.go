@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	options := proxy.Options{
 		Source: s.source, Namespace: s.namespace, Revision: s.revision, Self: s.self, Zone: s.zone,
 		Origin: capture.OriginalDestination,
-		Drain:  s.drain, StartupGrace: s.grace, MaxConnections: affordable(s.maxConnections, log), Profiling: s.profiling,
+		Drain:  s.drain, DrainOutbound: len(s.listen) > 0, StartupGrace: s.grace, MaxConnections: affordable(s.maxConnections, log), Profiling: s.profiling,
 		Random: rand.Uint32N, Registry: registry, Observer: observer, Version: version.Version, Logger: log,
 	}
 	if s.certificate != "" {

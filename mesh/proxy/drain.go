@@ -9,10 +9,13 @@ import (
 )
 
 // BeginDrain begins to send callers away: every inbound response is the last of its connection. Requests
-// and connections are still taken, and what the application itself calls is left alone.
+// and connections are still taken, and what the application itself calls is left alone, but for DrainOutbound.
 func (p *Proxy) BeginDrain() {
 	if p.draining.CompareAndSwap(false, true) {
 		p.in.drain()
+		if p.DrainOutbound {
+			p.out.drain()
+		}
 		p.Logger.Info("draining", "deadline", p.Drain, "in_flight", p.inFlight())
 	}
 }

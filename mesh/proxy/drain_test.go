@@ -270,3 +270,20 @@ func TestMetricsAreServed(t *testing.T) {
 		t.Errorf("/metrics: %d, want the line\n%s\nin\n%s", code, want, body)
 	}
 }
+
+// The application's own calls go on while the pod drains; other callers of the outbound ports are sent away.
+func TestDrainOutbound(t *testing.T) {
+	for _, others := range []bool{false, true} {
+		b := newBench(t, func(o *proxy.Options) { o.DrainOutbound = others }, nil, nil)
+		b.apply(service("shop", shopAddress, ir.HTTP, ir.Split{}, revisions{"v1": {says(t, "v1")}}))
+		b.BeginDrain()
+		response, err := b.client(shopAddress).Get("http://shop.demo/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.Close != others {
+			t.Errorf("connection closes: %v, want %v", response.Close, others)
+		}
+	}
+}

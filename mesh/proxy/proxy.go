@@ -59,6 +59,9 @@ type Options struct {
 	// Drain is the one drain deadline: what is still open so long after the end was asked for, or after
 	// its revision lost all weight, is cut. 10 s by default.
 	Drain time.Duration
+	// DrainOutbound: who calls through the outbound ports is not the application beside us, which ends
+	// before we do, so it is sent away too when the end is asked for.
+	DrainOutbound bool
 	// StartupGrace is how long the application waits for a first configuration; then it starts without
 	// one and everything passes through. 5 s by default.
 	StartupGrace time.Duration
