@@ -57,6 +57,7 @@ func (x *exchange) answer(a ownAnswer, code int) {
 		x.last = true // what is not read of the body cannot be told from the next request
 	}
 	a.last, a.old, a.head = x.last, x.request.minor == 0, x.request.method == "HEAD"
+	x.unbound() // telling of a timeout is not subject to it
 	if x.c.write(a.text()) != nil {
 		x.last = true
 	}

@@ -86,7 +86,7 @@ func (x *exchange) release() {
 // there is more to come.
 func (x *exchange) takeBody(head int) (whole bool, m *malformed) {
 	r := &x.request
-	x.switches = r.switches()
+	x.switches = r.switches() && !r.chunked && r.length <= 0 // a body would run into what comes after it
 	b := x.c.buffered()
 	switch {
 	case r.chunked:
@@ -212,12 +212,19 @@ func (x *exchange) finish() bool {
 	if s.Observer != nil {
 		x.observe(now)
 	}
-	good := whole && !x.last && x.c.ended.Load() == 0
-	if x.rule != nil && (!x.c.until.IsZero() || x.c.idle > 0) {
-		x.c.until, x.c.idle = time.Time{}, 0
-		_ = x.c.conn.SetWriteDeadline(time.Time{})
+	x.unbound()
+	if x.last && !x.request.last() {
+		x.c.linger = true // the caller could not know, and may have sent more
 	}
-	return good
+	return whole && !x.last && x.c.ended.Load() == 0
+}
+
+// unbound takes the rule's time limits off the caller's connection.
+func (x *exchange) unbound() {
+	if c := x.c; !c.until.IsZero() || c.idle > 0 {
+		c.until, c.idle = time.Time{}, 0
+		_ = c.conn.SetWriteDeadline(time.Time{})
+	}
 }
 
 // count ends the request for the metrics, the first time it is called.

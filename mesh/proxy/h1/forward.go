@@ -186,7 +186,10 @@ func (x *exchange) appendTarget(out []byte) []byte {
 // appendResponse appends the head for the caller. Untouched: nothing was to be changed, and nothing appended.
 func (x *exchange) appendResponse(out []byte) (_ []byte, untouched bool) {
 	r := &x.response
-	c := x.responseChanges()
+	var c changes
+	if !r.interim() {
+		c = x.responseChanges()
+	}
 	untouched = c.none()
 	from := uint32(0)
 	begin := len(out)

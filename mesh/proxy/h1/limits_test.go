@@ -55,6 +55,47 @@ func TestRequestTimeout(t *testing.T) {
 	}
 }
 
+// The answer also reaches a caller whose body is still on its way.
+func TestRequestTimeoutDuringTheUpload(t *testing.T) {
+	app, _, _ := hangs(t)
+	b := outbound(t, nil)
+	b.apply(with(ir.Policy{Timeouts: ir.Timeouts{Request: 50 * time.Millisecond}}, app))
+	_, r := b.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+	if head := readHead(r); !strings.HasPrefix(head, "HTTP/1.1 504 ") || !strings.Contains(head, "Connection: close") {
+		t.Errorf("heard %q, want 504 and the end", head)
+	}
+}
+
+// An early refusal of an upload is passed on whole, whatever the rule would have repeated.
+func TestEarlyRefusalWithRetries(t *testing.T) {
+	app := raw(t, func(c net.Conn, r *bufio.Reader) {
+		readHead(r)
+		io.WriteString(c, "HTTP/1.1 503 no\r\nContent-Length: 6\r\n\r\nabc")
+		time.Sleep(50 * time.Millisecond)
+		io.WriteString(c, "def")
+		io.Copy(io.Discard, r)
+	})
+	b := outbound(t, nil)
+	b.apply(with(ir.Policy{Retry: &ir.Retry{Attempts: 2, On: []ir.RetryOn{ir.On5xx}}}, app))
+	_, r := b.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+	if got := answers(t, r); len(got) != 1 || got[0] != "503 abcdef" {
+		t.Errorf("heard %q", got)
+	}
+}
+
+// A repetition that there is no time for ends in an answer too.
+func TestNoTimeToRepeat(t *testing.T) {
+	app := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	b := outbound(t, nil)
+	b.apply(with(ir.Policy{
+		Timeouts: ir.Timeouts{Request: time.Second},
+		Retry:    &ir.Retry{Attempts: 50, On: []ir.RetryOn{ir.On5xx}, BackOff: 200 * time.Millisecond, MaxBackOff: time.Hour},
+	}, app))
+	if code, _ := get(t, b.client(), "/"); code != 503 && code != 504 {
+		t.Errorf("answer %d", code)
+	}
+}
+
 func TestRequestTimeoutInTheBody(t *testing.T) {
 	app := raw(t, func(c net.Conn, r *bufio.Reader) {
 		readHead(r)
@@ -503,7 +544,9 @@ func TestStreamsAreCutAtTheDrain(t *testing.T) {
 	defer response.Body.Close()
 	io.ReadFull(response.Body, make([]byte, 3))
 	b.apply(shop(release(2, 0), ends))
-	b.table.Load().CloseOverdue(time.Now().Add(time.Hour), time.Minute)
+	eventually(t, "the cut", func() bool {
+		return b.table.Load().CloseOverdue(time.Now().Add(time.Hour), time.Minute) == 1
+	})
 	if _, err := io.ReadAll(response.Body); err == nil {
 		t.Error("it came to an orderly end")
 	}

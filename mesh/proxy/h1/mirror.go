@@ -25,7 +25,7 @@ func (x *exchange) mirror() {
 			return
 		}
 	}
-	if !x.body.done || len(x.first)+len(record) > engine.MaxMirrored {
+	if !x.body.done || x.switches || len(x.first)+len(record) > engine.MaxMirrored {
 		return
 	}
 	x.plan.Mirrored(s.Random, func(plan *table.Plan) {

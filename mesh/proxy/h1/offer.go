@@ -141,6 +141,9 @@ func (x *exchange) timeout() *failure {
 func (x *exchange) ask(u *upstream) error {
 	c := x.c
 	u.until, u.idle = x.until, x.rule.Timeouts.Idle
+	if !x.body.done {
+		u.until = x.deadline // the pump may go on when the time of the try is over
+	}
 	x.bound(u)
 	c.up.Store(u)
 	if c.ended.Load() != 0 {

@@ -53,13 +53,12 @@ func (p *pool) take(now time.Time) *upstream {
 		u.close() // as all others are old, which the sweeper sees to
 		return nil
 	}
-	u.reused = true
 	return u
 }
 
 // give takes a connection back that is good for another request.
 func (p *pool) give(u *upstream, now time.Time) {
-	u.used = now
+	u.used, u.reused = now, true
 	p.mu.Lock()
 	if len(p.waiters) > 0 {
 		p.serve(u)

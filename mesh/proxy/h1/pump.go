@@ -174,6 +174,21 @@ func (x *exchange) stopPump() bool {
 	return x.pump == nil || !x.pump.failed && x.pump.fault == nil
 }
 
+// pumped reports whether nothing of the body is still on its way.
+func (x *exchange) pumped() bool {
+	p := x.pump
+	if p == nil || p.done == nil {
+		return true
+	}
+	select {
+	case <-p.done:
+		p.done = nil
+		return x.body.done
+	default:
+		return false
+	}
+}
+
 // replayable reports whether the request can be offered again. It stops the pump to know.
 func (x *exchange) replayable() bool {
 	if x.pump == nil {

@@ -90,7 +90,10 @@ func (x *exchange) again(f *failure, e *table.Endpoint) bool {
 	if !f.decided {
 		x.giveBack()
 	}
-	if f.final || x.direct || x.c.ended.Load() != 0 || !x.replayable() {
+	if x.c.ended.Load() != 0 {
+		*f = *canceled(f.outcome)
+	}
+	if f.final || x.direct || !x.replayable() {
 		x.giveBack()
 		return false
 	}
@@ -124,10 +127,13 @@ func (x *exchange) wanting() *failure {
 			return f
 		}
 	}
-	if x.rule.Retry == nil || x.direct || r.status < 400 || !x.replayable() {
+	if x.rule.Retry == nil || x.direct || r.status < 400 || !x.pumped() || !x.replayable() {
 		return nil
 	}
-	f := &failure{code: r.status, counts: true, decided: true, outcome: outcome(r.status)}
+	f := &failure{
+		status: r.status, code: r.status, reason: "the endpoint said so, and there was no time to ask again",
+		counts: true, decided: true, outcome: outcome(r.status),
+	}
 	f.On, f.Status, f.GRPC, f.Idempotent = ir.OnStatus, r.status, -1, x.request.idempotent()
 	if r.status >= 500 {
 		f.On = ir.On5xx
