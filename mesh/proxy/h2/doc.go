@@ -5,8 +5,9 @@
 // A connection is a link, of either role. Each link has one goroutine, which reads; there is none per stream.
 // A stream joins a stream of the caller's link with one of the endpoint's link. Whoever reads a frame puts
 // what follows from it into the buffers of the links concerned, and writes them when it has handled all that it
-// had read (see batch): so many frames share a system call, and on one core no goroutine has to be woken
-// in order to write. Only where a socket takes no more, and with TLS, a goroutine does the writing.
+// had read (see batch), after it has let other readers add to them: so many frames share a system call, and no
+// goroutine has to be woken in order to write. Only where a socket takes no more, and with TLS, a goroutine
+// does the writing.
 //
 // Flow control goes end to end: a sender gets window back as its data goes into the buffer of the other link,
 // which takes data only up to maxBuffered. What waits is in the stream: at most streamWindow in each direction.
