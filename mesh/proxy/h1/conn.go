@@ -73,7 +73,7 @@ func (c *conn) run() {
 // next reads, and serves all requests that come whole.
 func (c *conn) next(serve func(uintptr) bool) verdict {
 	if c.raw == nil {
-		switch err := c.read(); {
+		switch err := c.await(); {
 		case err == nil:
 			return more
 		case errors.Is(err, os.ErrDeadlineExceeded):

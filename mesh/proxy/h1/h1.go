@@ -34,7 +34,6 @@ type Server struct {
 	engine.Options
 	inbound  bool
 	draining atomic.Bool
-	active   atomic.Int64
 	mirrors  atomic.Int64
 	running  sync.WaitGroup  // connections, copies of requests, the janitor
 	life     context.Context // of copies, which nobody waits for
@@ -46,6 +45,9 @@ type Server struct {
 	conns   map[*conn]struct{}
 	direct  map[netip.AddrPort]*pool
 	tick    atomic.Uint32 // of the janitor
+
+	_      [64]byte // what every request changes is kept off the cache line that every request reads
+	active atomic.Int64
 }
 
 // NewOutbound makes the server of the pod's own requests: each is planned by its service's routes and split,

@@ -24,6 +24,7 @@ type socket struct {
 	r, w int
 	full bool // there may be more to read
 	err  error
+	one  [1]byte // to wait for TLS with
 
 	out  []byte // what is to be written
 	held bool   // by a callback of raw.Read: the descriptor is good
@@ -125,6 +126,21 @@ func (s *socket) receive(fd uintptr) bool {
 		s.drop()
 	}
 	return true
+}
+
+// await is read for a connection that may be silent for long. With TLS nobody knows whether there is something
+// before it has been read, so that is waited for with room for one byte.
+func (s *socket) await() error {
+	if s.raw != nil || s.in != nil {
+		return s.read()
+	}
+	if _, err := s.conn.Read(s.one[:]); err != nil {
+		return err
+	}
+	s.prepare()
+	s.in.b[s.w] = s.one[0]
+	s.w++
+	return nil
 }
 
 func (s *socket) readTLS() error {

@@ -37,7 +37,7 @@ func (u *upstream) exchange(p []byte, lent *buffer) error {
 			return err
 		}
 		u.returnLent()
-		return u.read()
+		return u.await()
 	}
 	u.step = ask
 	if err := u.raw.Read(u.onTurn); err != nil {
