@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -106,5 +107,60 @@ func TestEarlyAnswers(t *testing.T) {
 	eventually(t, "no request is in flight", func() bool { return b.Active() == 0 && called.Active() == 0 })
 	if got := b.total("code=413"); got != 20 {
 		t.Errorf("%v counted", got)
+	}
+}
+
+// TestConnectionsThatDie cuts every connection to the endpoint again and again: each call ends, well or with
+// UNAVAILABLE, and each is counted once.
+func TestConnectionsThatDie(t *testing.T) {
+	pod := grpcApp(t, "one")
+	var mu sync.Mutex
+	open := map[net.Conn]bool{}
+	fragile := tcpApp(t, func(c net.Conn) {
+		to, err := net.Dial("tcp", pod.String())
+		if err != nil {
+			return
+		}
+		defer to.Close()
+		mu.Lock()
+		open[c] = true
+		mu.Unlock()
+		go func() { io.Copy(c, to); c.Close() }()
+		io.Copy(to, c)
+	})
+	b := outbound(t, ir.GRPC, ir.Split{}, revisions{"v1": {fragile}})
+	var all, cutting sync.WaitGroup
+	var calls, stop atomic.Int64
+	for range 4 {
+		c := grpcClient(t, b.door(shopAddress))
+		all.Go(func() {
+			message, back := make([]byte, 30_000), []byte(nil)
+			for range 100 {
+				calls.Add(1)
+				err := c.Invoke(with(t), "/test.Service/Echo", &message, &back)
+				if code := status.Code(err); code != codes.OK && code != codes.Unavailable {
+					t.Errorf("got %v", err)
+				}
+			}
+		})
+	}
+	cutting.Go(func() {
+		for stop.Load() == 0 {
+			time.Sleep(5 * time.Millisecond)
+			mu.Lock()
+			for c := range open {
+				c.(*net.TCPConn).SetLinger(0)
+				c.Close()
+			}
+			clear(open)
+			mu.Unlock()
+		}
+	})
+	all.Wait()
+	stop.Store(1)
+	cutting.Wait()
+	eventually(t, "no request is in flight", func() bool { return b.Active() == 0 })
+	if got := b.total(); got < float64(calls.Load()) { // the client may have repeated some
+		t.Errorf("%v counted of %d", got, calls.Load())
 	}
 }

@@ -107,6 +107,26 @@ func TestDrain(t *testing.T) {
 	say(t, talk(t, c)) // on a new connection
 }
 
+// TestDrainOfACallerThatDoesNotAnswer ends its connection all the same.
+func TestDrainOfACallerThatDoesNotAnswer(t *testing.T) {
+	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {app(t, func(http.ResponseWriter, *http.Request) {})}})
+	r := dialRaw(t, b.door(shopAddress))
+	r.request(1, true)
+	r.until("the answer", func(f http2.Frame) bool { h, ok := f.(*http2.MetaHeadersFrame); return ok && h.StreamEnded() })
+	b.Drain()
+	r.until("the last GOAWAY", func(f http2.Frame) bool {
+		away, ok := f.(*http2.GoAwayFrame)
+		return ok && away.LastStreamID == 1
+	})
+	if _, err := io.Copy(io.Discard, r.conn); err != nil {
+		t.Errorf("the connection did not end in order: %v", err)
+	}
+	late := dialRaw(t, b.door(shopAddress)) // a new one is taken, and told with its first request
+	late.request(1, true)
+	late.until("the answer", func(f http2.Frame) bool { h, ok := f.(*http2.MetaHeadersFrame); return ok && h.StreamEnded() })
+	late.until("GOAWAY", func(f http2.Frame) bool { _, ok := f.(*http2.GoAwayFrame); return ok })
+}
+
 func TestEndpointDiesWithStreamsOpen(t *testing.T) {
 	conns := make(chan net.Conn, 10)
 	pod := tcpApp(t, func(conn net.Conn) {
