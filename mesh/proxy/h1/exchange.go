@@ -157,7 +157,7 @@ func (x *exchange) carry() {
 	}
 	x.rule = x.plan.Rule
 	if d := x.rule.Timeouts.Request; d > 0 {
-		x.deadline = x.begun.Add(d)
+		x.deadline = time.Now().Add(d) // sockets know no other clock
 		x.c.until = x.deadline
 	}
 	x.c.idle = x.rule.Timeouts.Idle

@@ -24,10 +24,7 @@ const maxInterim = 32
 func (x *exchange) offer(p *pool, now time.Time) *failure {
 	x.until = x.deadline
 	if d := x.rule.Timeouts.PerTry; d > 0 {
-		if x.tries == 1 && x.plan.Delay > 0 {
-			now = x.c.server.Now()
-		}
-		if t := now.Add(d); x.until.IsZero() || t.Before(x.until) {
+		if t := time.Now().Add(d); x.until.IsZero() || t.Before(x.until) {
 			x.until = t
 		}
 	}
@@ -126,7 +123,7 @@ func (x *exchange) connect(p *pool) (*upstream, *failure) {
 func (x *exchange) timeout() *failure {
 	f := &failure{status: 504, code: 504, outcome: table.Failed, counts: true}
 	f.On, f.GRPC, f.Idempotent = ir.OnTimeout, -1, x.request.idempotent()
-	switch now := x.c.server.Now(); {
+	switch now := time.Now(); {
 	case !x.deadline.IsZero() && !now.Before(x.deadline):
 		f.final, f.reason = true, "the request took longer than its timeout"
 	case !x.until.IsZero() && !now.Before(x.until):

@@ -103,7 +103,7 @@ func (x *exchange) again(f *failure, e *table.Endpoint) bool {
 		}
 	}
 	x.tried = append(x.tried, e)
-	if !x.deadline.IsZero() && x.c.server.Now().Add(f.wait).After(x.deadline) {
+	if !x.deadline.IsZero() && time.Now().Add(f.wait).After(x.deadline) {
 		x.giveBack()
 		return false
 	}
