@@ -21,6 +21,9 @@ func TestDependencies(t *testing.T) {
 		"github.com/sluice-mesh/sluice/analysis":        "judgement is the operator's",
 		"github.com/sluice-mesh/sluice/notifier":        "people are told by the operator",
 		"github.com/sluice-mesh/sluice/mesh/xds/server": "the proxy is a client",
+		"google.golang.org/grpc":                        "several megabytes in every pod",
+		"github.com/envoyproxy/":                        "several megabytes in every pod",
+		"go.opentelemetry.io/":                          "its exporters bring gRPC",
 	}
 	for _, dep := range strings.Fields(string(out)) {
 		for prefix, why := range banned {
