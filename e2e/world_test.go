@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -49,6 +50,8 @@ type setting struct {
 	replicas int32           // of the shop; 0: 2
 	rate     float64         // of the client; 0: 60 a second
 	protocol string          // of the client; empty: http
+	cookies  int             // of the client: how many visitors it stands for, who keep theirs
+	visits   int             // after which such a visitor leaves
 	slow     time.Duration
 	steps    []v1alpha1.Step
 	edit     func(*v1alpha1.Rollout)
@@ -129,7 +132,7 @@ func newWorld(t *testing.T, s setting) *world {
 	t.Cleanup(w.pods.Stop)
 	_, err = w.rollout.Healthy(ctx)
 	w.must(err)
-	w.load = w.client(harness.Clients{Target: shop, Protocol: s.protocol, Rate: s.rate, Slow: s.slow})
+	w.load = w.client(harness.Clients{Target: shop, Protocol: s.protocol, Rate: s.rate, Slow: s.slow, Cookies: s.cookies, Visits: s.visits})
 	w.must(w.load.Flows(ctx, 20))
 	w.logf("requests flow")
 	return w
@@ -323,6 +326,25 @@ func (w *world) epochsRise() {
 	}
 	if len(weights) < 2 {
 		w.t.Errorf("epochs seen: %v, want some", slices.Sorted(maps.Keys(weights)))
+	}
+}
+
+// await asks five times a second until the condition holds. Errors are part of what it says in the end only.
+func (w *world) await(what string, condition func() (bool, error)) {
+	w.t.Helper()
+	ticker := time.NewTicker(200 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		done, err := condition()
+		if done && err == nil {
+			w.logf("%s", what)
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-w.ctx.Done():
+			w.t.Fatalf("wait for %s: %v", what, errors.Join(context.Cause(w.ctx), err))
+		}
 	}
 }
 

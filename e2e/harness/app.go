@@ -81,6 +81,8 @@ type App struct {
 	Rollout string
 	// Protocols lets it speak gRPC, and lines over TCP, besides HTTP and WebSocket.
 	Protocols bool
+	// Collector lets it collect traces: see Spans.
+	Collector bool
 }
 
 func (a App) labels() map[string]string { return map[string]string{LabelApp: a.Name} }
@@ -115,6 +117,10 @@ func (a App) Deployment() *appsv1.Deployment {
 		shop := &d.Spec.Template.Spec.Containers[0]
 		shop.Ports = append(shop.Ports, corev1.ContainerPort{Name: "grpc", ContainerPort: GRPCPort}, corev1.ContainerPort{Name: "lines", ContainerPort: TCPPort})
 		shop.Args = []string{fmt.Sprintf("--grpc-listen=:%d", GRPCPort), fmt.Sprintf("--tcp-listen=:%d", TCPPort)}
+	}
+	if a.Collector {
+		shop := &d.Spec.Template.Spec.Containers[0]
+		shop.Args = append(shop.Args, "--collector")
 	}
 	if a.Rollout != "" {
 		d.Labels[v1alpha1.LabelRollout] = a.Rollout

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	gateway "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
 )
@@ -55,7 +56,7 @@ func Connect(kubeconfig string) (*Cluster, error) {
 	config.QPS, config.Burst = 200, 400
 	config.WarningHandlerWithContext = rest.NoWarnings{} // what the API server warns of is seen in what comes of it
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), gateway.Install(scheme)); err != nil {
 		return nil, fmt.Errorf("register types: %w", err)
 	}
 	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})

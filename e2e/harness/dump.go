@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	gateway "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
@@ -39,14 +40,15 @@ func (s *Space) Dump(ctx context.Context, folder string) error {
 
 func (s *Space) dumpObjects(ctx context.Context, folder string) error {
 	lists := map[string]client.ObjectList{
-		"rollouts": &v1alpha1.RolloutList{}, "deployments": &appsv1.DeploymentList{}, "replicasets": &appsv1.ReplicaSetList{},
+		"rollouts": &v1alpha1.RolloutList{}, "trafficpolicies": &v1alpha1.TrafficPolicyList{}, "httproutes": &gateway.HTTPRouteList{},
+		"deployments": &appsv1.DeploymentList{}, "replicasets": &appsv1.ReplicaSetList{},
 		"pods": &corev1.PodList{}, "services": &corev1.ServiceList{}, "endpointslices": &discoveryv1.EndpointSliceList{},
 		"events": &corev1.EventList{}, "leases": &coordinationv1.LeaseList{}, "configmaps": &corev1.ConfigMapList{},
 	}
 	var errs []error
 	for name, list := range lists {
 		if err := s.Client.List(ctx, list, client.InNamespace(s.Name)); err != nil {
-			if !meta.IsNoMatchError(err) { // Sluice may not be installed
+			if !meta.IsNoMatchError(err) { // Sluice or the Gateway API may not be installed
 				errs = append(errs, fmt.Errorf("list %s: %w", name, err))
 			}
 			continue

@@ -66,8 +66,9 @@ func (c *Cluster) loadImages(ctx context.Context, wanted func(Image) bool) error
 }
 
 // Install installs the chart with Helm, or upgrades it, and waits until the operator serves. Operators
-// of another program than that in build/bin are replaced, though the image has the same name.
-func (c *Cluster) Install(ctx context.Context) error {
+// of another program than that in build/bin are replaced, though the image has the same name. Further values
+// of the chart are given as name=value.
+func (c *Cluster) Install(ctx context.Context, values ...string) error {
 	program, err := digest(c.Bin("operator"))
 	if err != nil {
 		return fmt.Errorf("install chart: %w", err)
@@ -83,6 +84,9 @@ func (c *Cluster) Install(ctx context.Context) error {
 		"--set", "operator.resources.requests.cpu=20m",
 		"--set-string", `operator.podAnnotations.sluice\.dev/program=` + program,
 		"--wait", "--timeout", "3m"}, slackValues()...)
+	for _, value := range values {
+		args = append(args, "--set", value)
+	}
 	if _, err = run(ctx, c.Bin("helm"), args...); err != nil {
 		return fmt.Errorf("install chart: %w", err)
 	}

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-mesh/sluice/e2e/load/ledger"
 )
@@ -34,6 +33,9 @@ type Clients struct {
 	Replicas int32
 	// Timeout after which a request counts as lost; zero: 10 s.
 	Timeout time.Duration
+	// Cookies is how many visitors each client stands for, who keep their cookies and leave after that many
+	// Visits; 0: one that keeps none.
+	Cookies, Visits int
 }
 
 func (c Clients) name() string {
@@ -64,6 +66,9 @@ func (c Clients) Deployment() *appsv1.Deployment {
 		{Name: "LOAD_SERVICE", Value: c.Counted},
 		{Name: "LOAD_RPS", Value: strconv.FormatFloat(c.Rate, 'g', -1, 64)},
 		{Name: "LOAD_SLOW", Value: c.Slow.String()},
+	}
+	if c.Cookies > 0 {
+		env = append(env, corev1.EnvVar{Name: "LOAD_COOKIES", Value: strconv.Itoa(c.Cookies)}, corev1.EnvVar{Name: "LOAD_VISITS", Value: strconv.Itoa(c.Visits)})
 	}
 	if c.Timeout > 0 {
 		env = append(env, corev1.EnvVar{Name: "LOAD_TIMEOUT", Value: c.Timeout.String()})
@@ -97,15 +102,13 @@ func (s *Space) StartLoad(ctx context.Context, c Clients) ([]*Load, error) {
 	if err := s.AwaitAvailable(ctx, c.name()); err != nil {
 		return nil, err
 	}
-	pods := &corev1.PodList{}
-	if err := s.Client.List(ctx, pods, client.InNamespace(s.Name), client.MatchingLabels{LabelApp: c.name()}); err != nil {
-		return nil, fmt.Errorf("list clients: %w", err)
+	pods, err := s.PodsOf(ctx, c.name())
+	if err != nil {
+		return nil, err
 	}
 	var loads []*Load
-	for _, pod := range pods.Items {
-		if pod.DeletionTimestamp == nil {
-			loads = append(loads, &Load{space: s, Pod: pod.Name})
-		}
+	for _, pod := range pods {
+		loads = append(loads, &Load{space: s, Pod: pod.Name})
 	}
 	return loads, nil
 }
@@ -147,6 +150,30 @@ func (l *Load) snapshot(ctx context.Context, method, path string, params map[str
 		return s, fmt.Errorf("read stats of %s: %w", l.Pod, err)
 	}
 	return s, nil
+}
+
+// Answer is what a request got; JSON as e2e/load tells it.
+type Answer struct {
+	Status int         `json:"status"`
+	Header http.Header `json:"header"`
+	Body   string      `json:"body"`
+}
+
+// Fetch lets the client make one GET that is not part of its statistics. Headers are one value each.
+func (l *Load) Fetch(ctx context.Context, url string, headers map[string]string) (Answer, error) {
+	var a Answer
+	params := map[string]string{"url": url}
+	for name, value := range headers {
+		params["header."+name] = value
+	}
+	body, err := l.space.Ask(ctx, http.MethodPost, l.Pod, statsPort, "ask", params)
+	if err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		return a, fmt.Errorf("read answer that %s got: %w", l.Pod, err)
+	}
+	return a, nil
 }
 
 // Poll reads the statistics ten times a second until they satisfy the condition.

@@ -14,6 +14,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// PodsOf returns the pods of an application that are not about to end.
+func (s *Space) PodsOf(ctx context.Context, app string) ([]corev1.Pod, error) {
+	list := &corev1.PodList{}
+	if err := s.Client.List(ctx, list, client.InNamespace(s.Name), client.MatchingLabels{LabelApp: app}); err != nil {
+		return nil, fmt.Errorf("list pods of %s: %w", app, err)
+	}
+	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil }), nil
+}
+
 // PodRecord is every pod that an application had since the recording began.
 type PodRecord struct{ *Record[*corev1.Pod] }
 

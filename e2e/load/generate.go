@@ -25,6 +25,8 @@ type plan struct {
 	count    uint64
 	timeout  time.Duration
 	inFlight int
+	cookies  int // how many clients with cookies there are; 0: one without
+	visits   int // after which a client with cookies leaves; 0: it stays
 }
 
 // maxRate bounds the rate that can be asked for.
@@ -39,6 +41,8 @@ func (p plan) validate() error {
 		return fmt.Errorf("check url: %q is not http://host:port/path, or grpc://, ws:// or tcp://", p.url)
 	case p.rate < 0 || p.rate > maxRate:
 		return fmt.Errorf("check rps: %v is not between 0 and %d", p.rate, maxRate)
+	case p.cookies < 0 || p.visits < 0 || p.cookies > 0 && u.Scheme != "http":
+		return fmt.Errorf("check flags: cookies and visits must not be negative, and go with http only")
 	case p.timeout <= 0 || p.duration < 0 || p.inFlight < 1:
 		return fmt.Errorf("check flags: timeout and in-flight must be positive, duration not negative")
 	}

@@ -139,6 +139,34 @@ func TestKeepsItsRate(t *testing.T) {
 	}
 }
 
+// Each visitor keeps its cookies, leaves after its visits, and notices when it is sent back.
+func TestVisitors(t *testing.T) {
+	p := base("")
+	p.count, p.inFlight, p.cookies, p.visits = 300, 10, 10, 5
+	var newcomers atomic.Int64
+	kept := send(t, p, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cookie, err := r.Cookie("version")
+		if err != nil {
+			cookie = &http.Cookie{Name: "version", Value: []string{"v1", "v2"}[newcomers.Add(1)%2]}
+			http.SetCookie(w, cookie)
+		}
+		app(cookie.Value, 200)(w, r)
+	}))
+	n, least := uint64(newcomers.Load()), kept.Total.Done/5
+	if kept.Total.Returned != 0 || n < least || n > least+20 {
+		t.Errorf("%d newcomers in %d visits, %d sent back; want %d and some, and none", n, kept.Total.Done, kept.Total.Returned, least)
+	}
+	var visits atomic.Int64
+	p.cookies, p.inFlight, p.visits, p.count = 1, 1, 0, 10
+	p.rate = 100
+	alternating := send(t, p, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		app([]string{"v1", "v2"}[visits.Add(1)%2], 200)(w, r)
+	}))
+	if done := alternating.Total.Done; alternating.Total.Returned != done-2 {
+		t.Errorf("%d of %d visits went back, want all but two", alternating.Total.Returned, done)
+	}
+}
+
 func TestSkipsBeyondItsLimit(t *testing.T) {
 	p := base("")
 	p.count, p.inFlight = 20, 2
@@ -205,6 +233,12 @@ func TestStatsServer(t *testing.T) {
 	if s := read("?since=2020-01-01T00:00:00Z"); len(s.Timeline) == 0 || s.Rate != 500 {
 		t.Errorf("rate %v, timeline %v", s.Rate, s.Timeline)
 	}
+	asked := post("/ask?header.x-a=b&url="+shop.URL, 200)
+	defer asked.Body.Close()
+	var got answer
+	if err := json.NewDecoder(asked.Body).Decode(&got); err != nil || got.Status != 200 || got.Header.Get(hop.HeaderVersion) != "v1" {
+		t.Errorf("asked: %+v, %v", got, err)
+	}
 	resp := post("/cut", 200)
 	defer resp.Body.Close()
 	if got := read("").Window.ID; got != 2 {
@@ -218,7 +252,7 @@ func TestParse(t *testing.T) {
 	if err != nil || o.plan.rate != 25 {
 		t.Errorf("rate %v, error %v", o.plan.rate, err)
 	}
-	for _, args := range []string{"", "--url=https://x", "--url=http://x --rps=-1", "--url=http://x --timeout=0s", "--url=http://x more"} {
+	for _, args := range []string{"", "--url=https://x", "--url=http://x --rps=-1", "--url=http://x --timeout=0s", "--url=http://x more", "--url=ws://x/ws --cookies=2", "--url=http://x --visits=-1"} {
 		if _, err := parse(strings.Fields(args), none); err == nil {
 			t.Errorf("parse(%q): no error", args)
 		}

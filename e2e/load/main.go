@@ -7,6 +7,8 @@
 //	GET  /stats            what was seen, as JSON; ?since=<RFC 3339 time> adds the timeline from there on
 //	POST /cut              ends the window and begins the next one; answers with the snapshot before
 //	POST /rate?rps=<n>     changes the rate
+//	POST /ask?url=<url>    makes one request besides, not counted, and tells its answer as JSON; header.<name>=<value>
+//	                       adds a header to it
 //	GET  /healthz
 package main
 
@@ -52,6 +54,8 @@ func parse(args []string, lookup func(string) (string, bool)) (options, error) {
 	flags.Uint64Var(&o.plan.count, "count", 0, "how many requests to send; 0: no limit")
 	flags.DurationVar(&o.plan.timeout, "timeout", 10*time.Second, "how long a request may take before it counts as lost")
 	flags.IntVar(&o.plan.inFlight, "in-flight", 2000, "how many requests may be on the way at once; those beyond are skipped and counted")
+	flags.IntVar(&o.plan.cookies, "cookies", 0, "how many clients there are that keep cookies, each with its own; 0: one that keeps none")
+	flags.IntVar(&o.plan.visits, "visits", 0, "requests after which a client with cookies goes, and a new one comes; 0: it stays")
 	flags.DurationVar(&o.slow, "slow", 0, "an answer that takes longer is a bad one; 0: none is for its time")
 	if err := environment.Parse(flags, "LOAD", args, lookup); err != nil {
 		return o, err

@@ -37,6 +37,9 @@ func newSender(p plan) (sender, error) {
 	}
 	switch u.Scheme {
 	case "http":
+		if p.cookies > 0 {
+			return newVisitors(p), nil
+		}
 		return newHTTPSender(p), nil
 	case "grpc":
 		conn, err := grpc.NewClient("passthrough:///"+u.Host, grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -60,11 +63,14 @@ type httpSender struct {
 	client *http.Client
 }
 
-func newHTTPSender(p plan) *httpSender {
-	return &httpSender{plan: p, client: &http.Client{
+func newHTTPSender(p plan) *httpSender { return &httpSender{plan: p, client: newClient()} }
+
+// newClient makes a client that shows answers as they are.
+func newClient() *http.Client {
+	return &http.Client{
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: idle, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	}
 }
 
 // onceBody is an empty body that the transport cannot rewind: without it the transport would
@@ -74,12 +80,14 @@ type onceBody struct{}
 func (onceBody) Read([]byte) (int, error) { return 0, io.EOF }
 func (onceBody) Close() error             { return nil }
 
-func (s *httpSender) send(ctx context.Context) ledger.End {
+func (s *httpSender) send(ctx context.Context) ledger.End { return s.get(ctx, s.client) }
+
+func (s *httpSender) get(ctx context.Context, client *http.Client) ledger.End {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.plan.url, onceBody{})
 	if err != nil {
 		return lost(err)
 	}
-	resp, err := s.client.Do(req)
+	resp, err := client.Do(req)
 	if err == nil {
 		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
 		_ = resp.Body.Close()
@@ -154,7 +162,7 @@ func (s *grpcSender) chat(ctx context.Context) (metadata.MD, error) {
 type webSocketSender struct{ url string }
 
 func (s webSocketSender) send(ctx context.Context) ledger.End {
-	conn, resp, err := websocket.DefaultDialer.DialContext(ctx, s.url, nil)
+	conn, resp, err := websocket.DefaultDialer.DialContext(ctx, s.url, nil) //nolint:bodyclose // nothing of it is left to close
 	if err != nil {
 		if resp != nil {
 			return ledger.End{Lost: fmt.Sprintf("status %d", resp.StatusCode), Detail: err.Error()}

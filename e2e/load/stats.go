@@ -38,6 +38,7 @@ func statsHandler(book *ledger.Ledger, g rater) http.Handler {
 		g.setRate(rate)
 		w.WriteHeader(http.StatusNoContent)
 	})
+	mux.HandleFunc("POST /ask", ask)
 	return mux
 }
 

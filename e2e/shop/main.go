@@ -1,6 +1,7 @@
 // Command shop is one service of the demo shop: an HTTP/1.1 server that answers with its version,
 // asks the services behind it, and behaves as well or as badly as it is told. On demand it speaks gRPC and
-// lines over TCP too, and WebSocket at /ws. It does not know that there is a mesh.
+// lines over TCP too, and WebSocket at /ws; /asked tells how many requests it was asked over HTTP. It does
+// not know that there is a mesh.
 //
 // Every flag can also be given by environment: --error-rate as SHOP_ERROR_RATE. Flags win.
 package main
@@ -34,6 +35,7 @@ func main() {
 type options struct {
 	listen        string
 	grpc, tcp     string
+	collector     bool
 	behaviour     behaviour
 	shutdownDelay time.Duration
 	shutdownGrace time.Duration
@@ -45,6 +47,7 @@ func parse(args []string, lookup func(string) (string, bool)) (options, error) {
 	flags.StringVar(&o.listen, "listen", ":8080", "address to listen on")
 	flags.StringVar(&o.grpc, "grpc-listen", "", "address to serve gRPC on; empty: none")
 	flags.StringVar(&o.tcp, "tcp-listen", "", "address to serve lines over TCP on; empty: none")
+	flags.BoolVar(&o.collector, "collector", false, "take OTLP's traces at /v1/traces, and show them at /spans")
 	flags.StringVar(&o.behaviour.name, "name", "shop", "name of this service")
 	flags.StringVar(&o.behaviour.version, "version", "v1", "version of this service, told to clients")
 	flags.Var((*list)(&o.behaviour.upstreams), "upstream", "name=URL of a service behind this one; may be repeated, or separated by commas")
@@ -73,6 +76,9 @@ func run(args []string, lookup func(string) (string, bool)) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	s := newService(o.behaviour, time.Now, rand.Float64)
+	if o.collector {
+		s.traces = &traces{}
+	}
 	// Like HTTP, the others go on for a while after they are told to stop.
 	leaving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

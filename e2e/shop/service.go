@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-mesh/sluice/e2e/hop"
@@ -49,6 +50,8 @@ type service struct {
 	now     func() time.Time
 	random  func() float64
 	client  *http.Client
+	asked   atomic.Uint64
+	traces  *traces // nil: it collects none
 }
 
 // newService takes the clock and a source of random numbers in [0, 1).
@@ -69,6 +72,14 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.health(w)
 	case "/ws":
 		s.chat(w, r)
+	case "/asked":
+		_, _ = fmt.Fprintln(w, s.asked.Load())
+	case "/v1/traces", "/spans":
+		if s.traces == nil {
+			s.answer(w, r)
+			return
+		}
+		s.traces.ServeHTTP(w, r)
 	default:
 		s.answer(w, r)
 	}
@@ -88,15 +99,17 @@ type reply struct {
 	Version string         `json:"version"`
 	Pod     string         `json:"pod"`
 	Status  int            `json:"status"`
+	Path    string         `json:"path"`
 	Hops    []hop.Hop      `json:"-"`
 	Calls   map[string]int `json:"calls,omitempty"`
 }
 
 func (s *service) answer(w http.ResponseWriter, r *http.Request) {
+	s.asked.Add(1)
 	if s.wait(r.Context()) != nil {
 		return // the client went away: nobody to answer
 	}
-	out := reply{Service: s.name, Version: s.version, Pod: s.pod, Status: http.StatusOK}
+	out := reply{Service: s.name, Version: s.version, Pod: s.pod, Status: http.StatusOK, Path: r.URL.RequestURI()}
 	behind := s.ask(r.Context())
 	for _, h := range behind {
 		if out.Calls == nil {

@@ -250,3 +250,27 @@ func TestOtherProtocols(t *testing.T) {
 		t.Errorf("error %v, want Internal", err)
 	}
 }
+
+func TestCollectsTraces(t *testing.T) {
+	s := newService(behaviour{name: "s", version: "v1"}, time.Now, never)
+	ask := func(method, path, body string) (int, string) {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+		return w.Code, strings.TrimSpace(w.Body.String())
+	}
+	if _, got := ask(http.MethodGet, "/spans?x=1", ""); !strings.Contains(got, `"path":"/spans?x=1"`) {
+		t.Errorf("without a collector: %s, want an answer like any other", got)
+	}
+	s.traces = &traces{}
+	for message, want := range map[string]int{`{"resourceSpans":[]}`: 200, "no JSON": 400} {
+		if code, _ := ask(http.MethodPost, "/v1/traces", message); code != want {
+			t.Errorf("posted %s: %d, want %d", message, code, want)
+		}
+	}
+	if _, got := ask(http.MethodGet, "/spans", ""); got != `[{"resourceSpans":[]}]` {
+		t.Errorf("spans: %s", got)
+	}
+	if _, got := ask(http.MethodGet, "/asked", ""); got != "1" {
+		t.Errorf("asked %s times, want once", got)
+	}
+}

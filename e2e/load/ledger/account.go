@@ -12,6 +12,7 @@ type account struct {
 	id                  int64
 	began               time.Time
 	done, lost          uint64
+	returned            uint64
 	firstLost, lastLost *time.Time
 	reasons             map[string]uint64
 	samples             []Sample
@@ -40,6 +41,9 @@ func (a *account) add(at time.Time, took time.Duration, slow bool, end End) {
 			a.samples = append(a.samples, Sample{At: at, Reason: end.Lost, Detail: end.Detail})
 		}
 		return
+	}
+	if end.Returned {
+		a.returned++
 	}
 	name := bounded(a.versions, end.Version)
 	v := a.versions[name]
@@ -73,7 +77,7 @@ func (v *versionAccount) add(at time.Time, took time.Duration, slow bool, status
 
 func (a *account) tally() Tally {
 	t := Tally{
-		ID: a.id, Began: a.began, Done: a.done, Lost: a.lost, FirstLost: a.firstLost, LastLost: a.lastLost,
+		ID: a.id, Began: a.began, Done: a.done, Lost: a.lost, FirstLost: a.firstLost, LastLost: a.lastLost, Returned: a.returned,
 		Reasons: maps.Clone(a.reasons), Samples: slices.Clone(a.samples), Versions: make(map[string]Version, len(a.versions)),
 	}
 	for name, v := range a.versions {

@@ -37,6 +37,8 @@ type End struct {
 	// Version and Status of the answer.
 	Version string
 	Status  int
+	// Returned says that the client had left this version for another one before.
+	Returned bool
 }
 
 // Ledger is safe for concurrent use.

@@ -44,6 +44,9 @@ type Tally struct {
 	Samples []Sample          `json:"samples,omitempty"`
 	// Versions counts the applications' answers.
 	Versions map[string]Version `json:"versions"`
+	// Returned counts answers of versions that their client had left for another one before. Only clients
+	// with cookies know which version they had.
+	Returned uint64 `json:"returned,omitempty"`
 }
 
 // Sample is one lost request.
