@@ -36,7 +36,7 @@ func prepare(kubeconfig string) error {
 	if err := c.LoadImages(ctx); err != nil {
 		return err
 	}
-	if err := c.Install(ctx); err != nil {
+	if err := c.Install(ctx, tracing...); err != nil {
 		return err
 	}
 	cluster = c
