@@ -49,8 +49,4 @@ const (
 	// idleUpstream closes connections to endpoints without streams. It may be longer than HTTP/1.1's, since
 	// a server that closes says so in time (GOAWAY).
 	idleUpstream = time.Minute
-	// silentUpstream is how long streams may wait for a frame before we ask whether the endpoint is alive, and
-	// aliveTime how long it may take to answer.
-	silentUpstream = 10 * time.Second
-	aliveTime      = 3 * time.Second
 )

@@ -34,7 +34,8 @@ type link struct {
 	now    func() time.Time
 
 	reader
-	frames atomic.Uint64 // read so far
+	frames  atomic.Uint64 // read so far
+	brought atomic.Bool   // HEADERS or DATA have come since it was last reset
 	// allowed is what the peer may still send on the connection, owed what it has sent and has not got back.
 	allowed, owed atomic.Int64
 	writers       sync.WaitGroup

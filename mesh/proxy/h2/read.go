@@ -78,6 +78,9 @@ func (l *link) frame(b *batch, f frame) error {
 	case l.blockID != 0 && (f.kind != typeContinuation || f.id != l.blockID):
 		return connError{codeProtocol, "header block interrupted"}
 	}
+	if f.kind <= typeHeaders && !l.brought.Load() {
+		l.brought.Store(true)
+	}
 	switch f.kind {
 	case typeData:
 		return l.data(b, f)

@@ -14,10 +14,10 @@ type upstream struct {
 	pool *pool
 	// Under the link's lock:
 	ready bool // the endpoint's settings are in force
-	// Of the pool's janitor: for how long there was no stream, and no frame while there were some.
-	quiet, silent time.Duration
-	asked         bool
-	handled       uint64
+	// Of the pool's janitor: for how long there was no stream.
+	quiet   time.Duration
+	handled uint64
+	asking
 }
 
 func newUpstream(p *pool, conn net.Conn) *upstream {
@@ -169,29 +169,15 @@ func (u *upstream) lost(b *batch, g *leg) {
 func (u *upstream) tick(passed time.Duration) {
 	var b batch
 	u.mu.Lock()
-	handled := u.frames.Load()
 	if len(u.legs) == 0 {
 		u.quiet += passed
 	} else {
 		u.quiet = 0
 	}
-	if len(u.legs) == 0 || handled != u.handled {
-		u.silent, u.asked = 0, false
-	} else {
-		u.silent += passed
-	}
-	u.handled = handled
-	switch {
-	case u.quiet >= idleUpstream:
+	if u.quiet >= idleUpstream {
 		u.shut(&b, 0, codeNo, "")
-	case u.silent >= silentUpstream+aliveTime:
-		u.abort()
-	case u.silent >= silentUpstream && !u.asked:
-		if out := u.room(); out != nil {
-			u.asked = true
-			out.b = appendPing(out.b, false, drainPing)
-			u.mark(&b)
-		}
+	} else {
+		u.checkAlive(&b, passed)
 	}
 	u.mu.Unlock()
 	b.flush()
