@@ -96,7 +96,7 @@ type failure struct {
 	count     int
 	uncounted bool
 	// What the caller gets when there is no other try: an answer of this status and reason, or where reset
-	// is set a reset with its code. Unreachable tells the caller's proxy that it may try elsewhere.
+	// is set a reset with its code if that may be said. Unreachable tells the caller's proxy that it may try elsewhere.
 	status      int
 	reason      string
 	reset       bool
@@ -120,6 +120,7 @@ func (s *stream) failed(b *batch, f failure) {
 	}
 	s.status, s.grpc = f.count, -1
 	if again {
+		s.touched = s.touched || !f.Untouched
 		if !f.uncounted {
 			s.count(f.count, now) // by the first try, whatever comes after it
 		}
@@ -127,7 +128,7 @@ func (s *stream) failed(b *batch, f failure) {
 		return
 	}
 	switch {
-	case f.reset:
+	case f.reset && (f.code != codeRefused || !s.touched): // or a caller would take it that nobody has seen it
 		s.reason = f.reason
 		s.abandon(b, f.code)
 	case f.unreachable && s.unprocessed:
@@ -143,11 +144,7 @@ func (s *stream) repeat(b *batch, wait time.Duration) {
 	s.up, s.status, s.grpc = nil, 0, -1
 	s.response.done = false
 	s.request.rewind()
-	if wait > 0 {
-		s.pause = time.AfterFunc(wait, func() { s.later((*stream).attempt) })
-		return
-	}
-	s.attempt(b)
+	s.after(b, wait, (*stream).attempt)
 }
 
 func idempotent(method string) bool {
@@ -158,10 +155,10 @@ func idempotent(method string) bool {
 	return false
 }
 
-// tryTimeout ends a try whose response has not begun in time.
+// tryTimeout ends a try whose response has not begun in time. Without patience it has ended by itself.
 func (s *stream) tryTimeout(try int, t time.Duration) {
 	s.later(func(s *stream, b *batch) {
-		if s.tries != try || s.responded {
+		if s.tries != try || s.patience == nil || s.responded {
 			return
 		}
 		s.noWait()

@@ -57,6 +57,7 @@ func badGRPC(status int) bool {
 func (s *stream) endTry(o table.Outcome, now time.Time) {
 	if s.patience != nil {
 		s.patience.Stop()
+		s.patience = nil
 	}
 	if s.endpoint != nil {
 		s.plan.Done(s.endpoint, o, now)

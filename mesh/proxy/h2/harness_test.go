@@ -224,6 +224,27 @@ func (b *bench) total(labels ...string) float64 {
 	return sum
 }
 
+// atRest waits until no request is in flight, and the table knows of none either.
+func (b *bench) atRest() {
+	b.t.Helper()
+	eventually(b.t, "nothing is in flight", func() bool { return b.Active() == 0 })
+	eventually(b.t, "all that was taken of the table has been given back", func() bool {
+		for _, s := range b.table.Load().Dump().Services {
+			if s.InFlight != 0 || s.Repeating != 0 {
+				return false
+			}
+			for _, revision := range s.Endpoints {
+				for _, e := range revision.Each {
+					if e.InFlight != 0 {
+						return false
+					}
+				}
+			}
+		}
+		return true
+	})
+}
+
 // eventually waits until the condition holds; what says what was waited for.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()

@@ -90,6 +90,7 @@ func (s *stream) again(b *batch, h *head, fields []field, end bool) bool {
 	s.endTry(outcome, now)
 	s.grpc = f.GRPC
 	s.count(h.status, now)
+	s.touched = true
 	s.repeat(b, wait)
 	return true
 }
@@ -169,7 +170,8 @@ func (s *stream) reset(b *batch, g *leg, c code) {
 	default:
 		f := failure{
 			Failure: table.Failure{On: ir.OnReset, GRPC: -1, Untouched: c == codeRefused},
-			outcome: table.Failed, count: telemetry.Unreached, reason: "the endpoint reset the stream", reset: true, code: c,
+			outcome: table.Failed, count: telemetry.Unreached, status: http.StatusServiceUnavailable,
+			reason: "the endpoint reset the stream", reset: true, code: c,
 		}
 		s.failed(b, f)
 	}

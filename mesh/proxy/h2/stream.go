@@ -38,6 +38,7 @@ type stream struct {
 	tried    []*table.Endpoint
 	triedOne [1]*table.Endpoint // where tried begins
 	repeated bool               // Retried must follow
+	touched  bool               // an endpoint of an earlier try may have begun
 	waiting  *pool              // where it waits for a connection
 	pending  bool               // ReleasePending must follow
 
@@ -121,11 +122,22 @@ func (s *stream) start(b *batch) {
 	if t := s.plan.Rule.Timeouts.Request; t > 0 {
 		s.deadline = time.AfterFunc(t, func() { s.timeout("the request's timeout of " + t.String() + " has passed") })
 	}
-	if s.plan.Delay > 0 {
-		s.pause = time.AfterFunc(s.plan.Delay, func() { s.later((*stream).proceed) })
+	s.after(b, s.plan.Delay, (*stream).proceed)
+}
+
+// after goes on now or after a pause, unless the request has been answered meanwhile.
+func (s *stream) after(b *batch, pause time.Duration, do func(*stream, *batch)) {
+	if pause <= 0 {
+		do(s, b)
 		return
 	}
-	s.proceed(b)
+	s.pause = time.AfterFunc(pause, func() {
+		s.later(func(s *stream, b *batch) {
+			if !s.responded {
+				do(s, b)
+			}
+		})
+	})
 }
 
 func (s *stream) proceed(b *batch) {
