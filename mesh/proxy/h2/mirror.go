@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"bytes"
 	"io"
 	"slices"
 	"time"
@@ -43,8 +44,8 @@ func (s *stream) sendMirrors() {
 		x.plan = *p
 		x.begun = s.begun
 		x.down.closed, x.down.stream = true, x
-		x.request = flow{
-			buf: s.mirrored, done: true, keep: true, length: -1, total: int64(len(s.mirrored)),
+		x.request = flow{ // which moves what is left of its buffer, so that each copy needs its own
+			buf: bytes.Clone(s.mirrored), done: true, keep: true, length: -1, total: int64(len(s.mirrored)),
 			trailers: s.request.trailers,
 		}
 		x.response.length = -1
@@ -57,6 +58,7 @@ func (s *stream) sendMirrors() {
 			x.attempt(b)
 		})
 	})
+	s.mirrored = nil
 }
 
 // mirror enters a copy; false: the server is closing.
