@@ -1,6 +1,7 @@
 package table
 
 import (
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -71,6 +72,15 @@ func (u *usage) hitsOf(route string) *atomic.Int64 {
 	return u.hits[route]
 }
 
+// keepHits forgets routes that are gone.
+func (u *usage) keepHits(routes []ir.Route) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	maps.DeleteFunc(u.hits, func(name string, _ *atomic.Int64) bool {
+		return !slices.ContainsFunc(routes, func(r ir.Route) bool { return r.Name == name })
+	})
+}
+
 // add compiles a service, without linking its routes to other services.
 func (b *builder) add(g *given) *service {
 	s, before := g.Service, g.before
@@ -83,6 +93,7 @@ func (b *builder) add(g *given) *service {
 	compiled.use.touch(b.now)
 	if before != nil {
 		compiled.use = before.use
+		compiled.use.keepHits(s.Routes)
 		compiled.policy = samePolicy(before.policy, compiled.policy)
 		old := before.Split
 		if old.Owner != "" && old.Owner == s.Split.Owner && s.Split.Epoch < old.Epoch {
