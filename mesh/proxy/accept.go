@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sluice-mesh/sluice/mesh/proxy/relay"
@@ -52,7 +51,7 @@ func (p *Proxy) accept(ctx context.Context, l *net.TCPListener, d direction, ser
 	defer serving.Wait()
 	open := p.metrics.open.WithLabelValues(string(d))
 	refused := p.metrics.refused.WithLabelValues(string(d))
-	var count atomic.Int64
+	count := p.taken[d]
 	for {
 		conn, err := l.AcceptTCP()
 		if err != nil {

@@ -40,6 +40,9 @@ func (p *Proxy) detect(ctx context.Context, c captured, port *table.Port, from e
 	if err != nil {
 		return c, dropper{p, err}
 	}
+	if verdict == sniff.Silent {
+		return c, leaver{}
+	}
 	return p.choose(ctx, c, port, verdict, from)
 }
 
@@ -101,3 +104,9 @@ func (d dropper) Serve(conn net.Conn, dst netip.AddrPort) {
 func (dropper) Drain()      {}
 func (dropper) Active() int { return 0 }
 func (dropper) Close()      {}
+
+// leaver is the engine of clients that leave without a word, such as probes of a port: there is nothing to
+// carry, and nothing that the service could be judged by.
+type leaver struct{ dropper }
+
+func (leaver) Serve(conn net.Conn, _ netip.AddrPort) { _ = conn.Close() }

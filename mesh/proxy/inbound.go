@@ -23,7 +23,7 @@ func (p *Proxy) inbound(ctx context.Context, c captured) {
 		if c, engine := p.detect(ctx, c, port, p.in); engine != nil {
 			engine.Serve(c.client(), c.dst)
 		} else {
-			p.straight(ctx, c, port)
+			p.straight(ctx, c, p.table.Load().Inbound(c.dst.Port(), "")) // it may have changed meanwhile
 		}
 	}
 }

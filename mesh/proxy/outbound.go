@@ -17,13 +17,16 @@ const (
 	// moreBytes is how long it may take to say enough to tell what it speaks.
 	moreBytes = 5 * time.Second
 	// resolveTime bounds how long the first connection to an address waits for what the mesh knows of it.
-	// Then it goes on as if the mesh knew nothing.
+	// Then it goes on with what is known.
 	resolveTime = time.Second
 )
 
 // outbound serves one of the pod's own connections.
 func (p *Proxy) outbound(ctx context.Context, c captured) {
-	port := p.lookup(ctx, c.dst)
+	p.called.enter(c.dst.Addr())
+	defer p.called.leave(c.dst.Addr())
+	p.resolve(ctx, c.dst.Addr())
+	port := p.table.Load().Outbound(c.dst)
 	switch {
 	case port == nil:
 		p.metrics.passed.Inc()
@@ -35,24 +38,23 @@ func (p *Proxy) outbound(ctx context.Context, c captured) {
 	default:
 		if c, engine := p.detect(ctx, c, port, p.out); engine != nil {
 			engine.Serve(c.client(), c.dst)
-		} else {
+		} else if port = p.table.Load().Outbound(c.dst); port != nil { // the client may have been silent for long
 			p.drawn(ctx, c, port)
+		} else {
+			p.straight(ctx, c, nil)
 		}
 	}
 }
 
-// lookup finds the port behind a destination, and asks the control plane for an address that was never
-// called before.
-func (p *Proxy) lookup(ctx context.Context, dst netip.AddrPort) *table.Port {
-	t := p.table.Load()
-	port := t.Outbound(dst)
-	if port != nil || p.Resolve == nil || t.Knows(dst.Addr()) {
-		return port
+// resolve has the control plane asked for an address. It is so for known ones too: a service may be known only
+// because another leads to it, or because this pod is behind it, and then what its own routes lead to is not.
+func (p *Proxy) resolve(ctx context.Context, address netip.Addr) {
+	if p.Resolve == nil {
+		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTime)
 	defer cancel()
-	p.Resolve(ctx, dst.Addr())
-	return p.table.Load().Outbound(dst)
+	p.Resolve(ctx, address)
 }
 
 // drawn carries a connection to an endpoint of the revision that is drawn for it.
@@ -83,8 +85,9 @@ func (p *Proxy) undeclared(ctx context.Context, c captured, port *table.Port) {
 	}
 	verdict := sniff.Other
 	if tcp, plain := server.Conn.(*net.TCPConn); plain {
-		leave := p.silent.add(c.TCPConn)
+		leave, exit := p.silent.add(c.TCPConn), plan.Streams().Add(c.TCPConn)
 		verdict, err = sniff.First(c.TCPConn, tcp, firstBytes, moreBytes)
+		exit()
 		leave()
 	}
 	if err != nil {

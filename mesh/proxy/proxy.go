@@ -78,9 +78,9 @@ type Options struct {
 	Zone string
 	// TLS returns how to end TLS for a client; nil, itself or what it returns, lets TLS pass through.
 	TLS func(*tls.ClientHelloInfo) *tls.Config
-	// Resolve asks the control plane for an address that the configuration does not know, and returns when
-	// what there is has been applied, or nothing is to be expected. Release takes back what it asked for. Nil
-	// where the whole mesh is applied.
+	// Resolve asks the control plane for an address that is called, and returns when all that calls to it need
+	// has been applied, or nothing is to be expected. It is called for every connection. Release takes back
+	// what it asked for. Nil where the whole mesh is applied.
 	Resolve func(context.Context, netip.Addr)
 	Release func(...netip.Addr)
 	// Observer writes access logs and spans; nil: neither.
@@ -148,16 +148,18 @@ type Proxy struct {
 	compiler *table.Compiler
 	table    atomic.Pointer[table.Table]
 	settings atomic.Pointer[ir.Settings]
-	apply    sync.Mutex // serialises Apply
+	apply    sync.Mutex // serialises Apply and sweep
 
 	configured chan struct{} // closed with the first configuration
 	grace      chan struct{} // closed when the startup grace is over
 	draining   atomic.Bool
 
+	taken       map[direction]*atomic.Int64 // connections, over all listeners
 	out, in     engines
 	open        tracker // relayed connections
 	silent      tracker // connections whose clients have not spoken yet
 	idle        idlers
+	called      called
 	upstreamTLS upstreamTLS
 }
 
@@ -173,6 +175,7 @@ func New(o Options) (*Proxy, error) {
 		recorder:   telemetry.New(o.Registry),
 		configured: make(chan struct{}),
 		grace:      make(chan struct{}),
+		taken:      map[direction]*atomic.Int64{outward: {}, inward: {}},
 	}
 	for _, l := range append(append([]*net.TCPListener(nil), o.Outbound...), o.Inbound...) {
 		p.own[uint16(l.Addr().(*net.TCPAddr).Port)] = true
@@ -267,7 +270,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	return nil
 }
 
-// serviceRetention is how long the configuration of a service is kept that is not called.
+// serviceRetention is how long the configuration of a service is kept that is not called, and to which no
+// connection is open.
 const serviceRetention = time.Hour
 
 func (p *Proxy) waitGrace(ctx context.Context) {
@@ -306,9 +310,17 @@ func (p *Proxy) housekeep(ctx context.Context) {
 		if now.Sub(swept) >= p.SeriesRetention/15 {
 			swept = now
 			if p.Release != nil {
-				p.Release(t.Unused(now.Add(-serviceRetention))...)
+				p.called.release(t.Unused(now.Add(-serviceRetention)), p.Release)
 			}
-			p.recorder.Sweep(t.Live(), now, p.SeriesRetention)
+			p.sweep(now)
 		}
 	}
+}
+
+// sweep drops series of revisions long gone. Meanwhile no configuration may come into force that counts on
+// one of them again.
+func (p *Proxy) sweep(now time.Time) {
+	p.apply.Lock()
+	defer p.apply.Unlock()
+	p.recorder.Sweep(p.table.Load().Live(), now, p.SeriesRetention)
 }

@@ -29,6 +29,8 @@ const (
 	TLS
 	// ServerFirst is for a server that spoke, or closed, before its client (of First only).
 	ServerFirst
+	// Silent is for a client that closed without a word.
+	Silent
 	// undecided needs more bytes.
 	undecided
 )
@@ -94,7 +96,7 @@ func head(conn *net.TCPConn, more time.Duration, other func() bool) (Verdict, er
 		case err != nil:
 			return Other, fmt.Errorf("read first bytes: %w", err)
 		case n == 0:
-			return Other, nil // closed without a word
+			return Silent, nil
 		}
 		if verdict := classify(head[:n]); verdict != undecided {
 			return verdict, nil

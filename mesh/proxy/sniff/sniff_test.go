@@ -111,7 +111,7 @@ func TestHeadOfASilentClient(t *testing.T) {
 	}
 	client, served := pipe(t)
 	client.CloseWrite()
-	if verdict, err := Head(served, 10*time.Second, time.Second); err != nil || verdict != Other {
+	if verdict, err := Head(served, 10*time.Second, time.Second); err != nil || verdict != Silent {
 		t.Errorf("Head of a closed connection = %v, %v", verdict, err)
 	}
 	client, served = pipe(t)
@@ -130,7 +130,7 @@ func TestFirst(t *testing.T) {
 		"client speaks HTTP":   {func(c, _ *net.TCPConn) { io.WriteString(c, "GET / HTTP/1.1\r\n") }, HTTP1},
 		"client speaks HTTP/2": {func(c, _ *net.TCPConn) { c.Write(preface) }, HTTP2},
 		"client speaks":        {func(c, _ *net.TCPConn) { io.WriteString(c, "*1\r\n") }, Other},
-		"client closes":        {func(c, _ *net.TCPConn) { c.CloseWrite() }, Other},
+		"client closes":        {func(c, _ *net.TCPConn) { c.CloseWrite() }, Silent},
 		"server speaks":        {func(_, s *net.TCPConn) { io.WriteString(s, "220 ready\r\n") }, ServerFirst},
 		"server closes":        {func(_, s *net.TCPConn) { s.CloseWrite() }, ServerFirst},
 		"server speaks after half a word": {func(c, s *net.TCPConn) {

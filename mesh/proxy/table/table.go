@@ -112,9 +112,6 @@ func (t *Table) Inbound(number uint16, intended string) *Port {
 	return nil
 }
 
-// Knows reports whether the table has a service with that address, or a headless one with such a pod.
-func (t *Table) Knows(addr netip.Addr) bool { return t.known[addr.Unmap()] != nil }
-
 // Unused returns the addresses of services that nothing is in flight to and that no request was planned
 // for since then; nor have they become known since. A headless service has its pods' addresses.
 func (t *Table) Unused(since time.Time) []netip.Addr {
