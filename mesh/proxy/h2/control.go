@@ -134,6 +134,7 @@ func (l *link) windowUpdate(b *batch, f frame) error {
 	n := int64(binary.BigEndian.Uint32(f.payload) & maxID)
 	if f.id == 0 {
 		l.mu.Lock()
+		opens := l.window <= 0
 		l.window += n
 		window, earned := l.window, n >= largeUpdate || l.pay()
 		l.mu.Unlock()
@@ -143,7 +144,9 @@ func (l *link) windowUpdate(b *batch, f frame) error {
 		case window > maxWindow:
 			return connError{codeFlowControl, "window too large"}
 		}
-		l.wake(b)
+		if opens { // else those who wait do so for room in the buffer
+			l.wake(b)
+		}
 		if earned {
 			return nil
 		}

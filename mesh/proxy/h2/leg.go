@@ -1,5 +1,7 @@
 package h2
 
+import "slices"
+
 // leg is a stream on one of its two links.
 type leg struct {
 	link   *link
@@ -73,6 +75,11 @@ func (g *leg) close(b *batch, reset bool, c code) {
 	}
 	delete(l.legs, g.id)
 	l.past.note(g.id, reset)
+	if g.waiting { // or the list would grow for as long as the peer grants no window
+		i := slices.Index(l.blocked, g)
+		l.blocked = slices.Delete(l.blocked, i, i+1)
+		g.waiting = false
+	}
 	if out := l.room(); out != nil && reset {
 		out.b = appendReset(out.b, g.id, c)
 		l.mark(b)
