@@ -102,7 +102,7 @@ func (l *link) data(b *batch, f frame) error {
 	g := l.leg(f.id)
 	if g == nil {
 		l.credit(b, size)
-		if byUs, _ := l.lately(f.id); !byUs {
+		if byUs, found := l.lately(f.id); found && !byUs { // those of long ago may have been reset as well
 			l.refuse(b, f.id, codeStreamClosed)
 			return l.abused()
 		}

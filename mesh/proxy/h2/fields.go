@@ -15,6 +15,7 @@ type head struct {
 	grpc                            bool
 	intended, unprocessed           string
 	pseudo                          int // how many fields the pseudo-header fields are
+	hasAuthority                    bool
 }
 
 // malformed is why a message breaks RFC 9113 (8.1.1); "" when it does not.
@@ -26,7 +27,7 @@ type malformed string
 // are applications that send it.
 func (h *head) parse(fields []field, request bool) ([]field, malformed) {
 	*h = head{length: -1}
-	host, regular := "", false
+	host, hasHost, regular := "", false, false
 	kept := fields[:0]
 	for _, f := range fields {
 		if strings.HasPrefix(f.Name, ":") {
@@ -46,10 +47,10 @@ func (h *head) parse(fields []field, request bool) ([]field, malformed) {
 		}
 		switch f.Name {
 		case "host":
-			if host != "" && host != f.Value {
+			if hasHost && host != f.Value {
 				return nil, "differing hosts"
 			}
-			host = f.Value
+			host, hasHost = f.Value, true
 		case "content-length":
 			n, ok := parseLength(f.Value)
 			if !ok || h.length >= 0 && h.length != n {
@@ -74,7 +75,13 @@ func (h *head) parse(fields []field, request bool) ([]field, malformed) {
 		}
 		return kept, ""
 	}
-	return kept, h.checkRequest(host)
+	if hasHost && h.authority != "" && h.authority != host {
+		return nil, "host differs from :authority"
+	}
+	if h.authority == "" && h.method != "CONNECT" {
+		h.authority = host
+	}
+	return kept, h.checkRequest()
 }
 
 func (h *head) pseudoField(f field, request bool) malformed {
@@ -87,7 +94,10 @@ func (h *head) pseudoField(f field, request bool) malformed {
 	case ":path":
 		to = &h.path
 	case ":authority":
-		to = &h.authority
+		if h.hasAuthority {
+			return "repeated :authority"
+		}
+		to, h.hasAuthority = &h.authority, true // it may be empty
 	case ":status":
 		if request || h.status != 0 || len(f.Value) != 3 {
 			return "bad :status"
@@ -106,15 +116,12 @@ func (h *head) pseudoField(f field, request bool) malformed {
 	return ""
 }
 
-func (h *head) checkRequest(host string) malformed {
+func (h *head) checkRequest() malformed {
 	if !isToken(h.method) {
 		return "bad :method"
 	}
-	switch {
-	case !isVisible(h.authority) || !isVisible(host) || strings.ContainsAny(h.authority, "@/?#\\"):
+	if !isVisible(h.authority) || strings.ContainsAny(h.authority, "@/?#\\") {
 		return "bad authority"
-	case h.authority != "" && host != "" && h.authority != host:
-		return "host differs from :authority"
 	}
 	if h.method == "CONNECT" {
 		if h.scheme != "" || h.path != "" || h.authority == "" {
@@ -127,9 +134,6 @@ func (h *head) checkRequest(host string) malformed {
 	}
 	if h.path == "" || h.path[0] != '/' && (h.path != "*" || h.method != "OPTIONS") || !isVisible(h.path) {
 		return "bad :path"
-	}
-	if h.authority == "" {
-		h.authority = host
 	}
 	return ""
 }

@@ -3,6 +3,7 @@ package h2_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -51,6 +52,10 @@ func TestMalformedRequestsAreReset(t *testing.T) {
 		"two paths":             and(":path", "/b"),
 		"two hosts":             and("host", "shop", "host", "cart"),
 		"host that differs":     and("host", "cart"),
+		"two authorities":       append([]string{":authority", ""}, line...),
+		"two hosts, one empty":  and("host", "", "host", "shop"),
+		"empty host":            and("host", ""),
+		"host with a path":      append(slices.Clone(line[:6]), "host", "shop/x"),
 		"status":                and(":status", "200"),
 		"protocol":              and(":protocol", "websocket"),
 		"late pseudo":           {":method", "GET", ":scheme", "http", "a", "b", ":path", "/"},
@@ -192,4 +197,34 @@ func TestMalformedResponses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLateDataOfManyStreams: what was on its way while we reset many streams at once is no offence.
+func TestLateDataOfManyStreams(t *testing.T) {
+	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {}})
+	r := dialRaw(t, b.door(shopAddress))
+	const streams = 200
+	go func() {
+		for i := range uint32(streams) {
+			r.request(2*i+1, false)
+		}
+	}()
+	n := 0
+	r.until("the resets", func(f http2.Frame) bool {
+		if reset, ok := f.(*http2.RSTStreamFrame); ok && reset.ErrCode == http2.ErrCodeNo {
+			n++
+		}
+		return n == streams
+	})
+	for i := range uint32(streams) {
+		r.WriteData(2*i+1, i%2 == 0, []byte("late"))
+	}
+	r.WritePing(false, [8]byte{})
+	r.until("the PING's answer", func(f http2.Frame) bool {
+		if reset, ok := f.(*http2.RSTStreamFrame); ok {
+			t.Fatalf("stream %d reset with %v", reset.StreamID, reset.ErrCode)
+		}
+		_, ok := f.(*http2.PingFrame)
+		return ok
+	})
 }
