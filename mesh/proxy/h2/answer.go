@@ -51,7 +51,7 @@ func (s *stream) explain(b *batch, status int, reason string, extra ...field) {
 }
 
 func (s *stream) respondLocally(b *batch, local table.Local, extra ...field) {
-	s.responded, s.headed, s.ours, s.hangUp = true, true, true, true
+	s.responded, s.ours, s.hangUp = true, true, true
 	s.up.close(b, true, codeCancel)
 	if s.caller == nil { // of a mirror nobody waits for it
 		s.response.done, s.response.closed = true, true

@@ -190,6 +190,7 @@ func (s *stream) Close() error {
 	s.later(func(s *stream, b *batch) {
 		const reason = "the revision that it was drawn to is gone"
 		s.noWait()
+		s.endTry(table.Canceled, s.server.Now()) // which is not the endpoint's fault
 		if s.responded {
 			if s.head.grpc {
 				s.grpc = 14

@@ -125,5 +125,5 @@ func (s *stream) tick(b *batch) {
 
 // stalled reports whether data waits for the caller.
 func (s *stream) stalled() bool {
-	return s.headed && !s.response.closed && (s.response.done || s.response.sent < len(s.response.buf))
+	return s.responded && !s.response.closed && (s.response.done || s.response.sent < len(s.response.buf))
 }

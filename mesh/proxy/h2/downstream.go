@@ -132,7 +132,7 @@ func (d *downstream) headers(b *batch, id uint32, fields []field, tooLarge, end 
 		d.refuse(b, id, codeRefused)
 		return d.abused()
 	}
-	var h head
+	h := head{length: -1}
 	if !tooLarge {
 		var why malformed
 		if fields, why = h.parse(fields, true); why != "" || end && h.length > 0 {
@@ -161,9 +161,6 @@ func (d *downstream) begin(b *batch, id uint32, h head, fields []field, tooLarge
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begun = d.server.Now()
-	if end && h.length > 0 {
-		s.request.length = 0
-	}
 	switch {
 	case tooLarge:
 		s.status = http.StatusRequestHeaderFieldsTooLarge

@@ -99,7 +99,7 @@ func (s *stream) push(b *batch, f *flow, from, to *leg, data []byte) {
 		f.hold(data)
 		src, own = f.buf[f.sent:], true
 	}
-	if to == nil || f.closed || f == &s.response && !s.headed {
+	if to == nil || f.closed || f == &s.response && !s.responded {
 		return
 	}
 	n, ended := to.send(b, src, f.done, f.trailers)

@@ -101,6 +101,13 @@ func (p *pool) close() {
 	p.running.Wait()
 }
 
+// used begins anew what unused counts.
+func (p *pool) used() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unusedTicks = 0
+}
+
 // unused reports whether nobody has needed the pool for a while; it is asked at every tick.
 func (p *pool) unused() bool {
 	p.mu.Lock()

@@ -127,13 +127,13 @@ func (l *link) flush(b *batch) {
 		l.out, l.writing = nil, true
 		l.mu.Unlock()
 		n, err := l.writeSome(out.b)
-		if err == nil && n < len(out.b) {
-			l.writers.Add(1)
+		l.mu.Lock()
+		if err == nil && n < len(out.b) && !l.broken {
+			l.writers.Add(1) // with the lock held, so that end waits for it
 			go l.writeRest(out, n)
-			return
+			break
 		}
 		putBuffer(out)
-		l.mu.Lock()
 		l.written(b, err)
 	}
 	if l.closing && !l.writing && !l.broken {
@@ -146,7 +146,7 @@ func (l *link) flush(b *batch) {
 func (l *link) written(b *batch, err error) {
 	l.writing = false
 	switch {
-	case err != nil:
+	case err != nil, l.broken:
 		l.abort()
 	case l.closing && l.out == nil:
 		if !l.halved {

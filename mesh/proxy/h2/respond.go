@@ -108,7 +108,6 @@ func (s *stream) commit(b *batch, h *head, fields []field, end bool) {
 	if s.head.grpc && end {
 		s.noteGRPC(fields)
 	}
-	s.headed = true
 	if s.caller != nil {
 		s.down.headers(b, end, s.responseFields(fields))
 	}
@@ -197,6 +196,9 @@ func (s *stream) broken(b *batch, g *leg, c code, why string) {
 	switch {
 	case g == &s.down:
 		s.gone(b, codeCancel, why)
+	case s.response.done:
+		s.hangUp = true
+		s.settle(b)
 	case s.responded:
 		s.broke(http.StatusBadGateway, why)
 		s.cut(b, http.StatusBadGateway, why)

@@ -142,6 +142,7 @@ func (s *Server) to(dst netip.AddrPort) *pool {
 		p = newPool(s.Options, func(ctx context.Context) (net.Conn, error) { return s.DialAddress(ctx, dst) })
 		s.straight[dst] = p
 	}
+	p.used() // or the janitor could take it away before it has a link
 	return p
 }
 

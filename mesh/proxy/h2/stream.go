@@ -50,8 +50,7 @@ type stream struct {
 	counted          bool
 	tally, tallyGRPC int  // what it was counted as
 	over             bool // ended for the counts; legs may still be open
-	responded        bool // the endpoint's response, or ours, has begun
-	headed           bool // its head is on its way
+	responded        bool // the head of the endpoint's response, or of ours, is on its way
 	ours             bool // the response is ours: there is no more to come from the endpoint
 	hangUp           bool // when the response has been sent, the rest of the request is not wanted
 
