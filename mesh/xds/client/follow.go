@@ -179,12 +179,25 @@ func (c *Client) take(answer *response) error {
 		// The control plane sends again, one at a time, what was refused together. Nobody waits for more.
 		if len(answer.resources)+len(answer.removed) == 1 {
 			c.answered(changes)
+			c.begin()
 		}
 		return err
 	}
 	c.forget(c.answered(changes))
 	c.settled(func(s *Status) { s.Rejected = "" })
 	return nil
+}
+
+// begin puts in force what was waiting for what has now been refused for good.
+func (c *Client) begin() {
+	if c.held.applied || !c.complete(nil) {
+		return
+	}
+	if err := c.held.put(nil, true, c.options.Consumer); err != nil {
+		c.log.Error("begin with what there is", "error", err)
+		return
+	}
+	c.settled(func(*Status) {})
 }
 
 // read turns an answer into changes; nil is a name that leads nowhere.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
@@ -98,10 +99,15 @@ func (h *held) service(key string) *ir.Service {
 }
 
 // union of the parts: one copy of each service. Where parts disagree, the later decision of the same owner
-// counts, and else what was received last.
+// counts, and else what was received last: of two services that claim an address, too. For a moment that is so
+// where an address passes from one to the other, and to refuse the news would be to refuse it for good.
 func (h *held) union() ir.Mesh {
 	var mesh ir.Mesh
-	chosen := map[string]ir.Service{}
+	type choice struct {
+		ir.Service
+		turn uint64
+	}
+	chosen := map[string]choice{}
 	byTurn := slices.SortedFunc(maps.Values(h.parts), func(a, b *holding) int { return cmp.Compare(a.turn, b.turn) })
 	for _, one := range byTurn {
 		if one.part.Settings != nil {
@@ -109,12 +115,30 @@ func (h *held) union() ir.Mesh {
 		}
 		for _, service := range one.part.Services {
 			if before, found := chosen[service.Key()]; !found || !newer(before.Split, service.Split) {
-				chosen[service.Key()] = service
+				chosen[service.Key()] = choice{service, one.turn}
 			}
 		}
 	}
-	mesh.Services = slices.SortedFunc(maps.Values(chosen), func(a, b ir.Service) int { return cmp.Compare(a.Key(), b.Key()) })
+	claimed := map[netip.Addr]bool{}
+	for _, last := range slices.SortedFunc(maps.Values(chosen), func(a, b choice) int {
+		return cmp.Or(cmp.Compare(b.turn, a.turn), cmp.Compare(a.Key(), b.Key()))
+	}) {
+		mesh.Services = append(mesh.Services, without(last.Service, claimed))
+		for _, address := range last.Addresses {
+			claimed[address] = true
+		}
+	}
+	slices.SortFunc(mesh.Services, func(a, b ir.Service) int { return cmp.Compare(a.Key(), b.Key()) })
 	return mesh
+}
+
+// without returns the service without the addresses that others have claimed.
+func without(service ir.Service, claimed map[netip.Addr]bool) ir.Service {
+	others := func(address netip.Addr) bool { return claimed[address] }
+	if slices.ContainsFunc(service.Addresses, others) {
+		service.Addresses = slices.DeleteFunc(slices.Clone(service.Addresses), others)
+	}
+	return service
 }
 
 // errForeign says that the control plane answers for a type that it does not know: settings always exist.

@@ -32,6 +32,8 @@ type names struct {
 type entry struct {
 	name    string
 	address netip.Addr // of names in called
+	// late: somebody has waited for its answer in vain.
+	late bool
 	// asked: the present stream has been asked for it since the entry was made.
 	asked bool
 	// answered is closed when the answer is in force, or refused for good, or the name is asked for no more.
@@ -56,7 +58,8 @@ func newNames(pinned []string) *names {
 // Resolve makes sure that the control plane is asked for what an address leads to, and returns when the
 // answer is in force, though it be that the address leads nowhere. It returns at once when the address has
 // been answered before, and when there is no stream to the control plane to wait for; and when the context
-// ends or the stream is lost. In all these cases it may be called again. Calls for one address at the same
+// ends or the stream is lost. In all these cases it may be called again, and where the context has ended before
+// the answer came, it returns at once until there is one: a control plane that is slow is waited for once. Calls for one address at the same
 // time share one question.
 //
 // Of addresses that lead nowhere the 1024 that were asked for last are remembered, and the control plane says
@@ -70,11 +73,21 @@ func (c *Client) Resolve(ctx context.Context, address netip.Addr) {
 	case <-answered:
 	case <-online:
 	case <-ctx.Done():
+		c.late(address.Unmap())
 	}
 }
 
-// call makes sure that an address is asked for. The first channel is nil when it has been answered, the
-// second when nobody can answer now.
+// late notes that an answer does not come in time, so that nobody waits for it any more.
+func (c *Client) late(address netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found := c.names.called[address]; found != nil {
+		found.late = true
+	}
+}
+
+// call makes sure that an address is asked for. The first channel is nil when it has been answered or is not
+// worth waiting for, the second when nobody can answer now.
 func (c *Client) call(address netip.Addr) (answered, online chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,7 +98,7 @@ func (c *Client) call(address netip.Addr) (answered, online chan struct{}) {
 	} else if found.idle != nil {
 		n.idle.MoveToFront(found.idle)
 	}
-	if found.settled {
+	if found.settled || found.late {
 		return nil, n.online
 	}
 	return found.answered, n.online
@@ -158,7 +171,7 @@ func (n *names) begin() []string {
 	clear(n.changed)
 	list := make([]string, 0, len(n.all))
 	for name, e := range n.all {
-		e.asked, n.told[name] = true, true
+		e.asked, e.late, n.told[name] = true, false, true
 		list = append(list, name)
 	}
 	return list

@@ -42,6 +42,23 @@ func TestNothingIsAppliedBeforeAllIsThere(t *testing.T) {
 	applied.expect(t, of(echo(10, 1)))
 }
 
+// Settings that cannot be used do not keep the pod's own services from being in force.
+func TestBeginsWithoutSettingsThatAreRefused(t *testing.T) {
+	control, address := scripted(t)
+	applied := newConsumer()
+	run(t, client.Options{Address: address, Consumer: applied})
+	service := echo(10, 1)
+	control.accept(t, answer("1", map[string]*ir.Service{"at/" + echoPod: &service}))
+	applied.nothing(t)
+	reply := control.exchange(t, &discoveryv3.DeltaDiscoveryResponse{
+		TypeUrl: part.Type, Nonce: "2", Resources: []*discoveryv3.Resource{resource(part.Settings, "v", []byte("[]"))},
+	})
+	if reply.GetErrorDetail() == nil {
+		t.Error("nonsense is accepted")
+	}
+	applied.expect(t, of(service))
+}
+
 // Whatever nonsense the control plane talks, it is rejected with a reason and what is in force stays.
 func TestNonsenseIsRejected(t *testing.T) {
 	control, address := scripted(t)

@@ -86,6 +86,59 @@ func TestPartsAreOneMesh(t *testing.T) {
 	applied.expect(t, ir.Mesh{})
 }
 
+// While an address passes from one service to another, parts may disagree about whose it is: the last word
+// counts, and nothing is refused.
+func TestAddressPassesToAnotherService(t *testing.T) {
+	control, address := scripted(t)
+	applied := newConsumer()
+	c, _ := run(t, client.Options{Address: address, Consumer: applied})
+	control.accept(t, first(echo(10, 1)))
+	applied.expect(t, of(echo(10, 1)))
+	until(t, c, connected)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		resolve(t, c, echoAddress)
+	}()
+	control.ask(t, "to/"+echoAddress)
+	successor := another("successor", echoAddress)
+	control.accept(t, answer("1", map[string]*ir.Service{"to/" + echoAddress: &successor}))
+	<-answered
+	former := echo(10, 1)
+	former.Addresses = nil
+	mesh := of(former, successor)
+	if err := ir.Validate(mesh); err != nil {
+		t.Fatal(err)
+	}
+	applied.expect(t, mesh)
+	// The other way around.
+	control.accept(t, answer("2", map[string]*ir.Service{"at/" + echoPod: new(echo(20, 2))}))
+	successor.Addresses = nil
+	applied.expect(t, of(echo(20, 2), successor))
+	// It has moved at last.
+	moved := echo(20, 2)
+	moved.Addresses = []netip.Addr{netip.MustParseAddr("10.96.0.20")}
+	control.accept(t, answer("3", map[string]*ir.Service{"at/" + echoPod: &moved}))
+	applied.expect(t, of(moved, another("successor", echoAddress)))
+}
+
+// A control plane that does not answer is waited for once for each address.
+func TestSlowAnswersAreAwaitedOnce(t *testing.T) {
+	control, address := scripted(t)
+	applied := newConsumer()
+	c, _ := run(t, client.Options{Address: address, Consumer: applied})
+	control.accept(t, first(echo(10, 1)))
+	applied.next(t)
+	until(t, c, connected)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.Resolve(ctx, netip.MustParseAddr("10.96.0.11"))
+	resolve(t, c, "10.96.0.11") // nobody answers
+	control.ask(t, "to/10.96.0.11")
+	control.accept(t, answer("1", map[string]*ir.Service{"to/10.96.0.11": new(another("other", "10.96.0.11"))}))
+	applied.expect(t, of(echo(10, 1), another("other", "10.96.0.11")))
+}
+
 // ask waits until the client asks for a name.
 func (s *script) ask(t *testing.T, name string) *discoveryv3.DeltaDiscoveryRequest {
 	t.Helper()
