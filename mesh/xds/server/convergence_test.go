@@ -7,16 +7,19 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
 	"github.com/sluice-mesh/sluice/mesh/xds"
+	"github.com/sluice-mesh/sluice/mesh/xds/part"
 	"github.com/sluice-mesh/sluice/mesh/xds/server"
 )
 
@@ -178,6 +181,74 @@ func TestTwoReplicas(t *testing.T) {
 	await(t, leader, ask(2), converged("p1.default"))
 	stop()
 	await(t, leader, ask(3), func(state server.State) bool { return slices.Equal(state.Lagging, []string{"a"}) })
+}
+
+// Who sends requests to a service by a route that is being taken away goes by what it has until it has
+// acknowledged that: its decision counts as long.
+func TestRouteGoesAway(t *testing.T) {
+	s := newServer("a")
+	front := func(backends ...string) ir.Service {
+		return routed(virtual(headless("front", "10.0.0.1"), "10.96.0.1"), backends...)
+	}
+	publish(t, s, front("default/echo"), echo(10, 1))
+	address, _ := start(t, s)
+	w := sidecar(t, address, "p1.default")
+	w.subscribe(part.Type, "to/10.96.0.1")
+	w.ack(w.next(part.Type))
+	await(t, s, ask(1), converged("p1.default"))
+	publish(t, s, front("default/other"), echo(0, 2))
+	if state := s.Convergence(ask(2)); !slices.Equal(state.Waiting, []string{"p1.default"}) {
+		t.Errorf("while requests go by the old route: %+v", state)
+	}
+	gone := w.next(part.Type)
+	if state := s.Convergence(ask(2)); !slices.Equal(state.Waiting, []string{"p1.default"}) {
+		t.Errorf("with the news on its way: %+v", state)
+	}
+	w.ack(gone)
+	await(t, s, ask(2), func(state server.State) bool {
+		return state.Live() && slices.Equal(state.Unconcerned, []string{"p1.default"})
+	})
+
+	// It comes, and goes before the client has been told of it.
+	w.subscribe(part.Type, "to/10.96.0.9")
+	last := w.next(part.Type)
+	publish(t, s, front("default/echo"), echo(10, 3))
+	if state := s.Convergence(ask(3)); !slices.Equal(state.Waiting, []string{"p1.default"}) {
+		t.Errorf("a new route: %+v", state)
+	}
+	publish(t, s, front("default/other"), echo(10, 3))
+	w.ack(last)
+	await(t, s, ask(3), func(state server.State) bool {
+		return state.Live() && slices.Equal(state.Unconcerned, []string{"p1.default"})
+	})
+
+	// Asking no more ends it, too.
+	publish(t, s, front("default/echo"), echo(10, 3))
+	w.ack(w.next(part.Type))
+	await(t, s, ask(3), converged("p1.default"))
+	publish(t, s, front("default/other"), echo(20, 4))
+	w.next(part.Type)
+	w.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: part.Type, ResourceNamesUnsubscribe: []string{"to/10.96.0.1"}})
+	await(t, s, ask(4), func(state server.State) bool {
+		return state.Live() && slices.Equal(state.Unconcerned, []string{"p1.default"})
+	})
+}
+
+// However much a client has to say about a rejection, other replicas hear of it.
+func TestLongReasons(t *testing.T) {
+	leader, other := newServer("a"), newServer("b")
+	publish(t, leader, echo(10, 1))
+	start(t, leader)
+	publish(t, other, echo(10, 1))
+	address, _ := start(t, other)
+	follow(t, leader, "b", peers(t, other))
+	w := sidecar(t, address, "p1.default")
+	w.subscribe(part.Type, toEcho)
+	w.nack(w.next(part.Type), strings.Repeat("€ ", 1<<19))
+	state := await(t, leader, ask(1), func(state server.State) bool { return len(state.Rejected) > 0 })
+	if reason := state.Rejected["p1.default"]; len(reason) > 4<<10 || !strings.HasPrefix(reason, "€ €") || len(state.Lagging) > 0 {
+		t.Errorf("%d bytes of a reason, lagging: %v", len(reason), state.Lagging)
+	}
 }
 
 // A replica that cannot be heard counts as lagging, until it can or is followed no more.

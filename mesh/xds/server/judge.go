@@ -14,9 +14,14 @@ func (t *stream) judgeAll() {
 	}
 }
 
-// judgeHeld does so for the services that a part holds.
-func (t *stream) judgeHeld(name string) {
+// judgeHeld does so for the services that a part holds, and those that the client had in it; had may be nil.
+func (t *stream) judgeHeld(name string, had *resource) {
+	keys := map[string]bool{}
+	had.concern(keys)
 	for _, key := range t.server.parts.watched[name].keys {
+		keys[key] = true
+	}
+	for key := range keys {
 		t.judge(key)
 	}
 }
@@ -63,14 +68,25 @@ func (v *verdict) require(inForce bool, refusal string) {
 }
 
 // judgeParts is for our own proxies: every part that holds the service and that the stream subscribes to
-// must be in force with the decision. What else has changed in it since does not matter.
+// must be in force with the decision. What else has changed in it since does not matter. A part that held the
+// service and is to hold it no more counts as long as the client has not given that up.
 func (t *stream) judgeParts(published *service, found *verdict) {
 	sub := t.subscriptions[part.Type]
 	if sub == nil {
 		return
 	}
+	holders := t.server.parts.holders[published.key]
+	for name := range sub.outstanding() {
+		held := sub.force[name]
+		if held == nil || held.decisions[published.key] == (decision{}) || holders[name] {
+			continue
+		}
+		found.subscribed = true
+		_, refusal := t.has(part.Type, name)
+		found.require(held.holds(published.key, published.meaning.Split), refusal)
+	}
 	// Of a large service there are as many parts as it has pods, and a proxy asks for few of them.
-	fewer, other := sub.names, t.server.parts.holders[published.key]
+	fewer, other := sub.names, holders
 	if len(other) < len(fewer) {
 		fewer, other = other, fewer
 	}

@@ -148,8 +148,8 @@ func (s *Server) called(address netip.Addr) []*service {
 }
 
 // refresh brings the parts in line with services that were exchanged (nil: came or went), and returns the
-// resources that came, went or changed by it.
-func (s *Server) refresh(exchanged map[string][2]*service) []*resource {
+// resources that came, went or changed by it. It adds to concerned the services that other parts hold now.
+func (s *Server) refresh(exchanged map[string][2]*service, concerned map[string]bool) []*resource {
 	gone := map[*service]bool{}
 	var virtual, pods places
 	names := map[string]bool{}
@@ -174,8 +174,15 @@ func (s *Server) refresh(exchanged map[string][2]*service) []*resource {
 	s.parts.pods = s.parts.pods.replace(gone, pods)
 	var touched []*resource
 	for name := range names {
+		watched := s.parts.watched[name]
+		before := watched.keys
 		if changed := s.materialise(name); changed != nil {
 			touched = append(touched, changed)
+		}
+		if !slices.Equal(before, watched.keys) {
+			for _, key := range slices.Concat(before, watched.keys) {
+				concerned[key] = true
+			}
 		}
 	}
 	return touched

@@ -97,12 +97,12 @@ func (s *Server) apply(changed map[string]*service, settings ir.Settings) {
 		s.log.Error("keep what was published before", "error", err)
 	}
 	var touched []*resource
-	exchanged := make(map[string][2]*service, len(changed))
+	exchanged, concerned := make(map[string][2]*service, len(changed)), make(map[string]bool, len(changed))
 	for key, after := range changed {
-		exchanged[key] = [2]*service{s.services[key], after}
+		exchanged[key], concerned[key] = [2]*service{s.services[key], after}, true
 		touched = append(touched, s.replace(key, after)...)
 	}
-	touched = append(touched, s.refresh(exchanged)...)
+	touched = append(touched, s.refresh(exchanged, concerned)...)
 	touched = append(touched, s.set(settings)...)
 	if len(touched) > 0 {
 		wave := &wave{start: s.options.Now()}
@@ -114,6 +114,8 @@ func (s *Server) apply(changed map[string]*service, settings ir.Settings) {
 	}
 	for key, after := range changed {
 		s.convergence.publish(key, after)
+	}
+	for key := range concerned {
 		for _, stream := range s.streams {
 			stream.judge(key)
 		}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -112,6 +113,7 @@ func (t *stream) settle(sub *subscription, nonce string, refusal *statuspb.Statu
 	delete(sub.flights, nonce)
 	delete(t.server.closedOnce, t.node)
 	apart := refusal != nil && sub.typeURL == part.Type && len(landed.content) > 1
+	reason := clip(refusal.GetMessage())
 	concerned := map[string]bool{}
 	for name, r := range landed.content {
 		if !sub.names[name] && !sub.wildcard {
@@ -125,7 +127,7 @@ func (t *stream) settle(sub *subscription, nonce string, refusal *statuspb.Statu
 			sub.sendAlone(name)
 		case refusal != nil:
 			if r != absent {
-				sub.rejected[name] = rejection{r.version, refusal.GetMessage()}
+				sub.rejected[name] = rejection{r.version, reason}
 			}
 		case r == absent:
 			delete(sub.force, name)
@@ -139,9 +141,20 @@ func (t *stream) settle(sub *subscription, nonce string, refusal *statuspb.Statu
 		t.failWaves()
 		t.server.metrics.nacks.WithLabelValues(shortType(sub.typeURL)).Inc()
 		t.server.log.Warn("client rejected an answer", "node", t.node, "type", shortType(sub.typeURL),
-			"resources", len(landed.content), "reason", refusal.GetMessage())
+			"resources", len(landed.content), "reason", reason)
 	}
 	t.judgeConcerned(concerned)
+}
+
+// maxReason bounds what is kept of a client's word for a rejection, which is told to people and to other
+// replicas.
+const maxReason = 4 << 10
+
+func clip(text string) string {
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "")
+	}
+	return text
 }
 
 func (t *stream) unansweredSince(then time.Time) bool {

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -135,16 +137,17 @@ func (t *stream) add(sub *subscription, name string) {
 	sub.names[name], sub.dirty[name] = true, true
 	if sub.typeURL == part.Type {
 		t.server.watch(name)
-		t.judgeHeld(name)
+		t.judgeHeld(name, nil)
 	}
 }
 
 // drop a name from what the client asks for by name.
 func (t *stream) drop(sub *subscription, name string) {
+	had := sub.force[name]
 	delete(sub.names, name)
 	sub.dropUnless(name, sub.wildcard)
 	if sub.typeURL == part.Type {
-		t.judgeHeld(name)
+		t.judgeHeld(name, had)
 		t.server.unwatch(name)
 	}
 }
@@ -158,6 +161,32 @@ func (sub *subscription) dropUnless(name string, keep bool) {
 	delete(sub.dirty, name)
 	delete(sub.alone, name)
 	delete(sub.rejected, name)
+}
+
+// outstanding yields the names of which the client may have something else in force than what is published,
+// some of them more than once.
+func (sub *subscription) outstanding() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for name := range sub.dirty {
+			if !yield(name) {
+				return
+			}
+		}
+		for name := range sub.rejected {
+			if !yield(name) {
+				return
+			}
+		}
+		for _, under := range []iter.Seq[*delivery]{maps.Values(sub.issued), maps.Values(sub.flights)} {
+			for way := range under {
+				for name := range way.content {
+					if !yield(name) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // resend forgets that the client was sent a name, because it asked for it anew.
