@@ -71,13 +71,13 @@ func (c changes) add(out []byte) []byte {
 	return out
 }
 
-// addField appends a field unless it is one that frames the message or ends here, which rules have no say in.
+// addField appends a field unless it is one that says where the message goes and how it is framed, or ends
+// here: rules have no say in those.
 func addField(out []byte, name, value string) []byte {
-	switch classify([]byte(name)) {
-	case plain, hostField, trailerField:
-		return appendField(out, name, value)
+	if classify([]byte(name)) != plain {
+		return out
 	}
-	return out
+	return appendField(out, name, value)
 }
 
 func appendField(out []byte, name, value string) []byte {
@@ -105,7 +105,7 @@ func (x *exchange) appendRequest(out []byte, intended string) []byte {
 			continue
 		}
 		goes := x.goes(f)
-		if goes && !untouched {
+		if f.kind == plain { // the others are none of the rules' business: see addField
 			goes = !c.replaced(r.name(f)) && !x.propagates(r.name(f))
 		}
 		if goes && f.kind == hostField && host != "" {
@@ -202,7 +202,7 @@ func (x *exchange) appendResponse(out []byte) (_ []byte, untouched bool) {
 		if f.kind == plain && untouched {
 			continue
 		}
-		if !x.returns(f) || !untouched && c.replaced(r.name(f)) {
+		if !x.returns(f) || f.kind == plain && c.replaced(r.name(f)) {
 			out = append(out, r.b[from:f.start]...)
 			from = f.next
 		}
