@@ -57,31 +57,39 @@ func (m *copied) run() {
 	defer m.server.mirrors.Add(-1)
 	outcome := table.Unreached
 	defer func() { m.plan.Done(m.endpoint, outcome, m.server.Now()) }()
+	ctx, cancel := context.WithTimeout(m.server.life, mirrorTime)
+	defer cancel()
 	p := m.endpoint.PoolFor(table.HTTP1).(*pool)
-	u := p.take(m.server.Now())
-	if u == nil {
-		if !p.open() {
-			outcome = table.Canceled
-			return
+	for again := true; again; { // as long as kept connections turn out to have been closed
+		u := p.take(m.server.Now())
+		if u == nil {
+			if !p.open() {
+				outcome = table.Canceled
+				return
+			}
+			var err error
+			if u, err = p.dial(ctx); err != nil {
+				return
+			}
 		}
-		ctx, cancel := context.WithTimeout(m.server.life, mirrorTime)
-		defer cancel()
-		var err error
-		if u, err = p.dial(ctx); err != nil {
-			return
-		}
+		outcome, again = m.offer(ctx, u)
 	}
-	_ = u.conn.SetDeadline(time.Now().Add(mirrorTime))
-	stop := context.AfterFunc(m.server.life, u.interrupt)
+}
+
+// offer sends the copy on a connection. Again: that was no good before anything was sent.
+func (m *copied) offer(ctx context.Context, u *upstream) (outcome table.Outcome, again bool) {
+	stop := context.AfterFunc(ctx, u.interrupt)
 	status, whole := m.exchange(u)
-	if outcome = table.Failed; status > 0 && status < 500 {
+	outcome, again = table.Failed, u.stale
+	if status > 0 && status < 500 {
 		outcome = table.Succeeded
 	}
-	if stop() && whole && u.conn.SetDeadline(time.Time{}) == nil {
-		p.give(u, m.server.Now())
-		return
+	if stop() && whole {
+		u.pool.give(u, m.server.Now())
+	} else {
+		u.close()
 	}
-	u.close()
+	return outcome, again
 }
 
 // exchange sends the copy and reads the response. Whole: the connection is good for another one.

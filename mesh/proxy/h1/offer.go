@@ -141,8 +141,8 @@ func (x *exchange) ask(u *upstream) error {
 	if !x.body.done {
 		u.until = x.deadline // the pump may go on when the time of the try is over
 	}
-	x.bound(u)
 	c.up.Store(u)
+	x.bound(u)
 	if c.ended.Load() != 0 {
 		return net.ErrClosed
 	}
@@ -172,7 +172,7 @@ func (x *exchange) bound(u *upstream) {
 	}
 	u.bounded = !until.IsZero()
 	_ = u.conn.SetReadDeadline(until)
-	if x.c.ended.Load() != 0 {
+	if x.c.up.Load() != u { // interrupted meanwhile
 		u.interrupt()
 	}
 }
@@ -303,7 +303,7 @@ func (x *exchange) keepUpstream(good bool, now time.Time) {
 		return
 	}
 	x.up = nil
-	if !x.c.up.CompareAndSwap(u, nil) || !good || len(u.buffered()) > 0 {
+	if !x.c.up.CompareAndSwap(u, nil) || !good || u.werr != nil || len(u.buffered()) > 0 {
 		u.close()
 		return
 	}

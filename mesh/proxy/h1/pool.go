@@ -40,24 +40,33 @@ func newPool(o engine.Options, e *table.Endpoint, to netip.AddrPort) *pool {
 func (p *pool) take(now time.Time) *upstream {
 	p.mu.Lock()
 	p.retired = false // until it is told again
-	n := len(p.idle)
-	if n == 0 {
-		p.mu.Unlock()
-		return nil
-	}
-	u := p.idle[n-1]
-	p.idle[n-1] = nil
-	p.idle = p.idle[:n-1]
+	u := p.pop()
 	p.mu.Unlock()
-	if now.Sub(u.used) > engine.IdleUpstream {
+	if u != nil && now.Sub(u.used) > engine.IdleUpstream {
 		u.close() // as all others are old, which the sweeper sees to
 		return nil
 	}
 	return u
 }
 
+// pop returns the connection that was used last, or nil.
+func (p *pool) pop() *upstream {
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	u := p.idle[n-1]
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	return u
+}
+
 // give takes a connection back that is good for another request.
 func (p *pool) give(u *upstream, now time.Time) {
+	if !u.drained() {
+		u.close()
+		return
+	}
 	u.used, u.reused = now, true
 	p.mu.Lock()
 	if len(p.waiters) > 0 {
@@ -103,9 +112,13 @@ func (p *pool) released() {
 func (p *pool) wait(ctx context.Context) (*upstream, error) {
 	turn := make(chan *upstream, 1)
 	p.mu.Lock()
+	if u := p.pop(); u != nil { // given back before it was known that somebody waits
+		p.mu.Unlock()
+		return u, nil
+	}
 	p.waiters = append(p.waiters, turn)
 	p.mu.Unlock()
-	// One may have been closed before it was known that somebody waits.
+	// Or one may have been closed.
 	if p.open() {
 		if u := p.unwait(turn); u != nil {
 			p.released()

@@ -164,6 +164,7 @@ func (x *exchange) stopPump() bool {
 			p.done = nil
 		case <-timer.C:
 			x.haltPump()
+			x.cut = true // the endpoint may still wait for what was read of the body
 		}
 		timer.Stop()
 	}

@@ -201,6 +201,7 @@ func closed(conn *net.TCPConn) bool {
 // settle ends the endpoint's part once the response has been passed on, or has broken off.
 func (x *exchange) settle(now time.Time) {
 	good := !x.cut && x.rest.done && x.body.done && !x.response.last() && x.rest.framing != byClose &&
+		(x.request.minor == 1 || !x.request.last()) && // HTTP/1.0 goes on as it came
 		(x.pump == nil || x.pump.done == nil)
 	x.keepUpstream(good, now)
 	x.leave(x.outcome, now)

@@ -29,7 +29,7 @@ type socket struct {
 	out  []byte // what is to be written
 	held bool   // by a callback of raw.Read: the descriptor is good
 	fd   uintptr
-	werr error
+	werr error // of the last write: what the other side has got is not known
 	// until and idle bound waiting for the other side to take what is written; zero: no bound.
 	until time.Time
 	idle  time.Duration
@@ -71,13 +71,16 @@ func (s *socket) skip(n int) {
 	}
 }
 
-// prepare makes room to read into; a buffer that is full doubles.
+// prepare makes room to read into: a buffer that is full doubles, unless at least half of it has been used.
 func (s *socket) prepare() {
 	switch {
 	case s.in == nil:
 		s.in = borrow(s.size)
 		s.r, s.w = s.room, s.room
 	case s.w < len(s.in.b):
+	case 2*(s.w-s.r) <= len(s.in.b):
+		s.w = s.room + copy(s.in.b[s.room:], s.buffered())
+		s.r = s.room
 	default:
 		s.resize(2 * len(s.in.b))
 	}
@@ -161,8 +164,8 @@ func (s *socket) readTLS() error {
 func (s *socket) write(p []byte) error {
 	if s.raw == nil {
 		s.bound()
-		_, err := s.conn.Write(p)
-		return err
+		_, s.werr = s.conn.Write(p)
+		return s.werr
 	}
 	s.out, s.werr = p, nil
 	if s.held && s.send(s.fd) {
@@ -170,7 +173,7 @@ func (s *socket) write(p []byte) error {
 	}
 	s.bound()
 	if err := s.raw.Write(s.onWritable); err != nil {
-		return err
+		s.werr = err
 	}
 	return s.werr
 }
@@ -202,6 +205,24 @@ func (s *socket) send(fd uintptr) bool {
 		s.out = s.out[n:]
 	}
 	return true
+}
+
+// clean reports whether nothing has come, not even the end.
+func clean(fd uintptr) bool {
+	var probe [1]byte
+	_, errno := receive(fd, probe[:], syscall.MSG_PEEK)
+	return errno == syscall.EAGAIN
+}
+
+// quiet is clean outside of a callback, with TLS too.
+func (s *socket) quiet() bool {
+	tcp := s.tcp()
+	if tcp == nil {
+		return true
+	}
+	nothing := false
+	raw, err := tcp.SyscallConn()
+	return err == nil && raw.Control(func(fd uintptr) { nothing = clean(fd) }) == nil && nothing
 }
 
 // tcp returns the TCP connection, below TLS if there is TLS; nil when it is something else.

@@ -1,6 +1,8 @@
 package h1
 
 import (
+	"errors"
+	"os"
 	"syscall"
 	"time"
 )
@@ -33,7 +35,7 @@ func (u *upstream) exchange(p []byte, lent *buffer) error {
 	u.stale, u.werr, u.err, u.out, u.lent = false, nil, nil, p, lent
 	defer u.returnLent()
 	if u.raw == nil {
-		if err := u.write(p); err != nil {
+		if err := u.begin(p); err != nil {
 			return err
 		}
 		u.returnLent()
@@ -61,14 +63,8 @@ func (u *upstream) exchange(p []byte, lent *buffer) error {
 
 // begin sends the beginning of a request. An error with u.stale says that nothing has been sent.
 func (u *upstream) begin(p []byte) error {
-	u.stale = false
-	if u.raw != nil && u.reused {
-		if err := u.raw.Control(func(fd uintptr) { u.stale = !u.clean(fd) }); err != nil {
-			return err
-		}
-		if u.stale {
-			return syscall.EPIPE
-		}
+	if u.stale = u.reused && !u.quiet(); u.stale {
+		return syscall.EPIPE
 	}
 	return u.write(p)
 }
@@ -80,7 +76,7 @@ func (u *upstream) turn(fd uintptr) bool {
 	if u.step == answer {
 		return u.receive(fd)
 	}
-	if u.reused && !u.clean(fd) {
+	if u.reused && !clean(fd) {
 		u.stale, u.err = true, syscall.EPIPE
 		return true
 	}
@@ -97,11 +93,16 @@ func (u *upstream) returnLent() {
 	u.lent = nil
 }
 
-// clean reports whether nothing has come, not even the end.
-func (u *upstream) clean(fd uintptr) bool {
-	var probe [1]byte
-	_, errno := receive(fd, probe[:], syscall.MSG_PEEK)
-	return errno == syscall.EAGAIN
+// drained reports whether TLS has read nothing that it has not handed out.
+func (u *upstream) drained() bool {
+	if u.raw != nil {
+		return true
+	}
+	if u.conn.SetReadDeadline(past) != nil {
+		return false
+	}
+	_, err := u.conn.Read(u.one[:])
+	return errors.Is(err, os.ErrDeadlineExceeded) && u.conn.SetReadDeadline(time.Time{}) == nil
 }
 
 func (u *upstream) close() {
