@@ -75,6 +75,7 @@ func (c *conn) next(serve func(uintptr) bool) verdict {
 	if c.raw == nil {
 		switch err := c.await(); {
 		case err == nil:
+			c.final = false
 			return more
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return c.woken()
@@ -109,7 +110,9 @@ func (c *conn) serve(fd uintptr) bool {
 		if c.verdict != more {
 			return true
 		}
-		c.verdict = over
+		if c.verdict = over; c.ended.Load() != 0 {
+			return true
+		}
 		if !c.full && c.served {
 			return false
 		}
@@ -129,7 +132,7 @@ func (c *conn) woken() verdict {
 		return over
 	case reason == idleLong && p == looked:
 		// A request may be there at this very moment.
-		if c.final || c.raw == nil {
+		if c.final || c.raw == nil && c.quiet() {
 			return over
 		}
 		c.final = true
@@ -176,7 +179,8 @@ func (c *conn) step() verdict {
 		case !whole && x.worthwhile(n):
 			x.release()
 			c.resize(largeBuffer)
-			return more
+			c.receive(c.fd) // where nothing comes, or the end, the pump sees to it
+			continue
 		case !whole || x.switches:
 			x.keep()
 			c.x = x

@@ -106,7 +106,7 @@ func (x *exchange) takeBody(head int) (whole bool, m *malformed) {
 
 // worthwhile reports whether the rest of a body is probably there already and would fit into a large buffer.
 func (x *exchange) worthwhile(head int) bool {
-	return x.c.full && len(x.c.in.b) < largeBuffer && !x.request.chunked && x.request.length+int64(head) <= largeBuffer
+	return x.c.held && x.c.full && len(x.c.in.b) < largeBuffer && !x.request.chunked && x.request.length+int64(head) <= largeBuffer
 }
 
 // keep takes over the connection's buffer when the connection has to be read on during the exchange.
@@ -223,7 +223,11 @@ func (x *exchange) finish() bool {
 func (x *exchange) unbound() {
 	if c := x.c; !c.until.IsZero() || c.idle > 0 {
 		c.until, c.idle = time.Time{}, 0
-		_ = c.conn.SetWriteDeadline(time.Time{})
+		c.mu.Lock()
+		if c.ended.Load() == 0 {
+			_ = c.conn.SetWriteDeadline(time.Time{})
+		}
+		c.mu.Unlock()
 	}
 }
 

@@ -22,6 +22,7 @@ func (x *exchange) tunnel() {
 		return
 	}
 	u.drop()
+	x.unbound()
 	x.count(101)
 	defer x.long()()
 	c.set(alone)
