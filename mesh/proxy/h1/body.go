@@ -1,7 +1,5 @@
 package h1
 
-import "bytes"
-
 var (
 	errChunkSize = bad("a chunk's size is not a hexadecimal number")
 	errChunkLine = bad("a chunk's line is too long or has a control character")
@@ -20,7 +18,7 @@ type body struct {
 	digits  int
 	line    int // bytes of this line
 	excess  int64
-	trailer [20]byte // name of a trailer, in lower case
+	trailer [20]byte // name of a trailer
 }
 
 type framing uint8
@@ -221,8 +219,7 @@ func (b *body) judgeTrailer() *malformed {
 	if b.digits > len(b.trailer) {
 		return nil
 	}
-	name := bytes.ToLower(b.trailer[:b.digits])
-	switch classify(name) {
+	switch classify(b.trailer[:b.digits]) {
 	case hostField, lengthField, codingField, connectionField, trailerField, meshField:
 		return errTrailer
 	}
