@@ -3,6 +3,7 @@ package h2_test
 import (
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -43,6 +44,7 @@ func TestTryThatFailsAsItsTimeEnds(t *testing.T) {
 	})
 	var seen atomic.Int64
 	pod := rawApp(t, func(r *raw) {
+		var writing sync.Mutex
 		for {
 			f, err := r.ReadFrame()
 			if err != nil {
@@ -55,6 +57,8 @@ func TestTryThatFailsAsItsTimeEnds(t *testing.T) {
 					continue
 				}
 				time.AfterFunc(50*time.Millisecond, func() { // there is time for another try at once
+					writing.Lock()
+					defer writing.Unlock()
 					r.WriteRSTStream(h.StreamID, http2.ErrCodeInternal)
 				})
 			}
@@ -103,8 +107,8 @@ func TestNoTryAfterTheAnswer(t *testing.T) {
 		}
 		return ok
 	})
-	// The pause would have ended when this PING is answered.
-	time.AfterFunc(300*time.Millisecond, func() { r.WritePing(false, [8]byte{}) })
+	<-time.After(300 * time.Millisecond) // the pause would be over
+	r.WritePing(false, [8]byte{})
 	r.until("the PING's answer", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok })
 	if got := seen.Load(); got != 1 {
 		t.Errorf("%d tries, want 1", got)

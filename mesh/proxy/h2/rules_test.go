@@ -204,11 +204,9 @@ func TestLateDataOfManyStreams(t *testing.T) {
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {}})
 	r := dialRaw(t, b.door(shopAddress))
 	const streams = 200
-	go func() {
-		for i := range uint32(streams) {
-			r.request(2*i+1, false)
-		}
-	}()
+	for i := range uint32(streams) {
+		r.request(2*i+1, false)
+	}
 	n := 0
 	r.until("the resets", func(f http2.Frame) bool {
 		if reset, ok := f.(*http2.RSTStreamFrame); ok && reset.ErrCode == http2.ErrCodeNo {
