@@ -81,7 +81,10 @@ func newBench(t testing.TB, inbound bool, self netip.Addr, change func(*engine.O
 		}
 		b.Close()
 		b.serving.Wait()
+		last := b.table.Load()
 		b.apply() // retires all pools
+		given(t, "connections", last, func(e table.EndpointDump) int64 { return e.Connections })
+		given(t, "places", last, func(e table.EndpointDump) int64 { return e.InFlight })
 	})
 	return b
 }
@@ -228,14 +231,20 @@ func (b *bench) total(labels ...string) float64 {
 func (b *bench) atRest() {
 	b.t.Helper()
 	eventually(b.t, "nothing is in flight", func() bool { return b.Active() == 0 })
-	eventually(b.t, "all that was taken of the table has been given back", func() bool {
-		for _, s := range b.table.Load().Dump().Services {
+	given(b.t, "places", b.table.Load(), func(e table.EndpointDump) int64 { return e.InFlight })
+}
+
+// given waits until all that was taken of the table's endpoints and services has been given back.
+func given(t testing.TB, what string, of *table.Table, taken func(table.EndpointDump) int64) {
+	t.Helper()
+	eventually(t, what+" have been given back", func() bool {
+		for _, s := range of.Dump().Services {
 			if s.InFlight != 0 || s.Repeating != 0 {
 				return false
 			}
 			for _, revision := range s.Endpoints {
 				for _, e := range revision.Each {
-					if e.InFlight != 0 {
+					if taken(e) != 0 {
 						return false
 					}
 				}

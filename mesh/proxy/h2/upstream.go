@@ -92,8 +92,10 @@ func (u *upstream) open(b *batch, s *stream, most int) *leg {
 }
 
 func (u *upstream) settled(b *batch) {
-	_ = u.conn.SetReadDeadline(time.Time{})
 	u.mu.Lock()
+	if !u.halved { // else the time that the endpoint has for closing runs
+		_ = u.conn.SetReadDeadline(time.Time{})
+	}
 	takes := u.limit > 0
 	u.ready = takes
 	u.mu.Unlock()
