@@ -164,11 +164,17 @@ func (c *Client) Release(addresses ...netip.Addr) {
 	for _, address := range addresses {
 		if found := c.names.called[address.Unmap()]; found != nil {
 			changes[found.name] = nil
-			c.names.remove(found)
+			c.names.drop(found)
 		}
 	}
 	c.mu.Unlock()
 	c.forget(changes)
+	// Who has said that it asks no more is not waited for any more, and must not act by it then.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range changes {
+		c.names.dropped(name)
+	}
 }
 
 // forget drops parts that are asked for no more. The caller holds applying.

@@ -116,18 +116,27 @@ func (n *names) add(name string, address netip.Addr) *entry {
 	return made
 }
 
-// remove drops a name.
-func (n *names) remove(dropped *entry) {
+// remove drops a name, and has the stream told.
+func (n *names) remove(found *entry) {
+	n.drop(found)
+	n.dropped(found.name)
+}
+
+// drop ceases to ask for a name; dropped must follow.
+func (n *names) drop(dropped *entry) {
 	delete(n.all, dropped.name)
 	delete(n.called, dropped.address)
 	if dropped.idle != nil {
 		n.idle.Remove(dropped.idle)
 	}
 	dropped.settle()
-	if n.told[dropped.name] {
-		n.change(dropped.name)
-	} else {
-		delete(n.changed, dropped.name)
+	delete(n.changed, dropped.name)
+}
+
+// dropped has the stream told of a name that is not asked for any more, if it was told to ask for it.
+func (n *names) dropped(name string) {
+	if n.told[name] {
+		n.change(name)
 	}
 }
 

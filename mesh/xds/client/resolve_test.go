@@ -139,6 +139,44 @@ func TestSlowAnswersAreAwaitedOnce(t *testing.T) {
 	applied.expect(t, of(echo(10, 1), another("other", "10.96.0.11")))
 }
 
+// The control plane is told that a service is not asked for any more when nothing goes by it any more, not before.
+func TestReleasedIsToldWhenItIsGone(t *testing.T) {
+	control, address := scripted(t)
+	applied := newConsumer()
+	taking, taken := make(chan struct{}), make(chan struct{})
+	var releasing atomic.Bool
+	applied.verdict = func(ir.Mesh) error {
+		if releasing.Load() {
+			close(taking)
+			<-taken
+		}
+		return nil
+	}
+	c, _ := run(t, client.Options{Address: address, Consumer: applied})
+	control.accept(t, first(echo(10, 1)))
+	applied.next(t)
+	until(t, c, connected)
+	var calls sync.WaitGroup
+	calls.Go(func() { resolve(t, c, "10.96.0.11") })
+	control.ask(t, "to/10.96.0.11")
+	control.accept(t, answer("1", map[string]*ir.Service{"to/10.96.0.11": new(another("other", "10.96.0.11"))}))
+	calls.Wait()
+	releasing.Store(true)
+	calls.Go(func() { c.Release(netip.MustParseAddr("10.96.0.11")) })
+	<-taking
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.Resolve(ended, netip.MustParseAddr("10.96.0.12")) // has the stream told of all there is to tell
+	if request := control.ask(t, "to/10.96.0.12"); len(request.GetResourceNamesUnsubscribe()) > 0 {
+		t.Errorf("given up while in force: %v", request)
+	}
+	releasing.Store(false)
+	close(taken)
+	calls.Wait()
+	for !slices.Contains(control.next(t).GetResourceNamesUnsubscribe(), "to/10.96.0.11") {
+	}
+}
+
 // ask waits until the client asks for a name.
 func (s *script) ask(t *testing.T, name string) *discoveryv3.DeltaDiscoveryRequest {
 	t.Helper()
