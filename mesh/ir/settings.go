@@ -39,6 +39,18 @@ func validEndpoint(endpoint string) bool {
 	return err == nil && badText(endpoint, false) == "" && parsed.Hostname() != "" && (parsed.Scheme == "http" || parsed.Scheme == "https")
 }
 
+// Redacted returns a URL without what may be secret in it: a password, and what the query says.
+func Redacted(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "(not a URL)"
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "xxxxx"
+	}
+	return u.Redacted()
+}
+
 func checkShare(share uint32, field string, report reporter) {
 	if share > Million {
 		report("%s of %d is above %d parts of a million", field, share, Million)

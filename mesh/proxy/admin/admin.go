@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof"
-	"net/url"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -123,7 +122,7 @@ func (s *Sources) config() Config {
 	c := Config{Dump: s.Dump()}
 	if s.Settings != nil {
 		settings := s.Settings()
-		settings.Tracing.Endpoint = redact(settings.Tracing.Endpoint)
+		settings.Tracing.Endpoint = ir.Redacted(settings.Tracing.Endpoint)
 		c.Settings = &settings
 	}
 	if s.Control != nil {
@@ -131,12 +130,4 @@ func (s *Sources) config() Config {
 		c.Control = &control
 	}
 	return c
-}
-
-// redact takes a password out of a URL.
-func redact(address string) string {
-	if u, err := url.Parse(address); err == nil {
-		return u.Redacted()
-	}
-	return address
 }

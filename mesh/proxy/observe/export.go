@@ -53,7 +53,7 @@ type batch struct {
 func newExporter(o Options, m *metrics, t ir.Tracing) *exporter {
 	e := &exporter{
 		url: t.Endpoint, format: t.Format, resource: o.Resource, before: []byte{'['}, after: []byte{']'},
-		client: o.Client, now: o.Now, random: o.Random, logger: o.Logger.With("collector", t.Endpoint), metrics: m,
+		client: o.Client, now: o.Now, random: o.Random, logger: o.Logger.With("collector", ir.Redacted(t.Endpoint)), metrics: m,
 		ending: make(chan struct{}), done: make(chan struct{}),
 		wake: make(chan struct{}, 1), full: make(chan struct{}, 1),
 	}

@@ -2,7 +2,9 @@ package observe
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -170,6 +172,18 @@ func TestNoCollector(t *testing.T) {
 		if sent := metric(t, registry, "sluice_proxy_spans_sent_total", ""); sent != 0 {
 			t.Errorf("%s: %v sent", url, sent)
 		}
+	}
+}
+
+// TestNoSecretIsLogged: a collector's address may have some in it.
+func TestNoSecretIsLogged(t *testing.T) {
+	var log sink
+	o, _ := observer(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	o.Configure(tracing("http://me:secret@127.0.0.1:1/v1/traces?key=secret", ir.OTLP, million))
+	request(o)
+	o.Close(bounded(t))
+	if said := log.String(); strings.Contains(said, "secret") || !strings.Contains(said, "127.0.0.1:1/v1/traces") {
+		t.Errorf("logged: %s", said)
 	}
 }
 

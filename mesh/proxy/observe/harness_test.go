@@ -2,6 +2,7 @@ package observe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -68,7 +69,7 @@ func (s *sink) String() string {
 func observer(t *testing.T, o Options) (*Observer, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	o.Registerer, o.Resource, o.Logger = registry, own, slog.New(slog.DiscardHandler)
+	o.Registerer, o.Resource, o.Logger = registry, own, cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.Random == nil {
 		var n atomic.Uint64
 		o.Random = func() uint64 { return n.Add(1) }

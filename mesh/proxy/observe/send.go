@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,6 +97,10 @@ func (e *exporter) post(message []byte) (rejected int, err error) {
 	request.Header.Set("User-Agent", "sluice-proxy/"+cmp.Or(e.resource.Version, "0"))
 	response, err := e.client.Do(request)
 	if err != nil {
+		var failed *url.Error // which names the address, with what may be secret in it
+		if errors.As(err, &failed) {
+			err = failed.Err
+		}
 		return 0, &laterError{err: err}
 	}
 	defer response.Body.Close()
