@@ -54,7 +54,7 @@ func TestUnfinishedUploadEndsItsConnection(t *testing.T) {
 					})
 				}
 			})
-			t.Cleanup(func() { l.Close(); serving.Wait() })
+			t.Cleanup(func() { l.Close(); close(letGo); serving.Wait() })
 			b := outbound(t, func(o *engine.Options) {
 				o.Dial = func(ctx context.Context, e *table.Endpoint, _ string) (net.Conn, error) {
 					conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", e.Address.String())
@@ -75,7 +75,6 @@ func TestUnfinishedUploadEndsItsConnection(t *testing.T) {
 			if code, body := get(t, b.client(), "/"); code != 200 || body != "ok" {
 				t.Errorf("afterwards: %d %q", code, body)
 			}
-			close(letGo)
 			mu.Lock()
 			defer mu.Unlock()
 			if len(firsts) != 2 || firsts[1] != "GET" {
