@@ -36,10 +36,11 @@ func TestKnownServiceIsAskedForWhenCalled(t *testing.T) {
 	shop := service("shop", shopAddress, ir.HTTP, ir.Split{}, revisions{"v1": {says(t, "shop")}})
 	shop.Routes = []ir.Route{{Name: "all", Backends: []ir.Backend{{Service: "demo/cache", Port: cacheAddress.Port(), Weight: 1}}}}
 	cache := service("cache", cacheAddress, ir.HTTP, ir.Split{}, revisions{"v1": {says(t, "cache")}})
-	var b *bench
-	b = newBench(t, func(o *proxy.Options) {
-		o.Resolve = func(context.Context, netip.Addr) { b.apply(cache, shop) }
+	var running atomic.Pointer[bench]
+	b := newBench(t, func(o *proxy.Options) {
+		o.Resolve = func(context.Context, netip.Addr) { running.Load().apply(cache, shop) }
 	}, nil, nil)
+	running.Store(b)
 	b.apply(shop)
 	if status, body := get(t, b.client(shopAddress), "/"); status != http.StatusOK || body != "cache" {
 		t.Errorf("%d %q", status, body)
@@ -52,13 +53,13 @@ func TestNothingIsReleasedUnderAnOpenConnection(t *testing.T) {
 	var mu sync.Mutex
 	var released []netip.Addr
 	called := make(chan struct{}, 1)
-	var b *bench
+	var running atomic.Pointer[bench]
 	shop := service("shop", shopAddress, ir.HTTP, ir.Split{}, revisions{"v1": {says(t, "v1")}})
 	cache := service("cache", cacheAddress, ir.HTTP, ir.Split{}, revisions{"v1": {says(t, "cache")}})
-	b = newBench(t, func(o *proxy.Options) {
+	b := newBench(t, func(o *proxy.Options) {
 		o.Now = time.now
 		o.Resolve = func(context.Context, netip.Addr) {
-			b.apply(cache, shop)
+			running.Load().apply(cache, shop)
 			called <- struct{}{}
 		}
 		o.Release = func(addresses ...netip.Addr) {
@@ -66,10 +67,11 @@ func TestNothingIsReleasedUnderAnOpenConnection(t *testing.T) {
 			defer mu.Unlock()
 			released = append(released, addresses...)
 			if slices.Contains(addresses, shopAddress.Addr()) {
-				b.apply()
+				running.Load().apply()
 			}
 		}
 	}, nil, nil)
+	running.Store(b)
 	has := func(address netip.AddrPort) func() bool {
 		return func() bool {
 			mu.Lock()
@@ -104,7 +106,7 @@ func TestNothingIsReleasedUnderAnOpenConnection(t *testing.T) {
 // A series that comes into use again while long unused ones are dropped stays.
 func TestSeriesInUseAgainIsNotDropped(t *testing.T) {
 	var time clock
-	var b *bench
+	var running atomic.Pointer[bench]
 	var releases atomic.Int32
 	mesh := func(epoch int64, weight uint32) []ir.Service {
 		return []ir.Service{
@@ -113,14 +115,15 @@ func TestSeriesInUseAgainIsNotDropped(t *testing.T) {
 		}
 	}
 	first := mesh(1, 100)
-	b = newBench(t, func(o *proxy.Options) {
+	b := newBench(t, func(o *proxy.Options) {
 		o.Now = time.now
 		o.Release = func(...netip.Addr) {
 			if releases.Add(1) == 2 {
-				b.apply(mesh(3, 100)...)
+				running.Load().apply(mesh(3, 100)...)
 			}
 		}
 	}, nil, nil)
+	running.Store(b)
 	b.apply(first...)
 	b.apply(mesh(2, 50)...)
 	for n := range int32(3) { // the last shows that the one before it is over

@@ -256,18 +256,19 @@ func TestIdleConnectionsEnd(t *testing.T) {
 
 // An address that the configuration does not know is asked for once it is called.
 func TestAddressesAreResolvedOnDemand(t *testing.T) {
-	var b *bench
+	var running atomic.Pointer[bench]
 	var asked atomic.Int32
 	app := says(t, "v1")
 	elsewhere := echo(t, "elsewhere")
-	b = newBench(t, func(o *proxy.Options) {
+	b := newBench(t, func(o *proxy.Options) {
 		o.Resolve = func(_ context.Context, address netip.Addr) {
 			asked.Add(1)
 			if address == shopAddress.Addr() {
-				b.apply(service("shop", shopAddress, ir.HTTP, ir.Split{}, revisions{"v1": {app}}))
+				running.Load().apply(service("shop", shopAddress, ir.HTTP, ir.Split{}, revisions{"v1": {app}}))
 			}
 		}
 	}, []netip.AddrPort{shopAddress, elsewhere}, nil)
+	running.Store(b)
 	b.apply()
 	client := b.client(shopAddress)
 	for range 3 {
