@@ -80,7 +80,7 @@ func TestTryThatFailsAsItsTimeEnds(t *testing.T) {
 		_, reset := f.(*http2.RSTStreamFrame)
 		return ok || reset
 	})
-	b.atRest()
+	b.atRest(t)
 	if got := seen.Load(); got != 4 {
 		t.Errorf("%d tries, want 4", got)
 	}
@@ -114,7 +114,7 @@ func TestNoTryAfterTheAnswer(t *testing.T) {
 		t.Errorf("%d tries, want 1", got)
 	}
 	r.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1000})
-	b.atRest()
+	b.atRest(t)
 }
 
 // TestRefusalAfterAnotherTry: the caller must not hear that nothing has processed its request, once something may
@@ -142,5 +142,5 @@ func TestRefusalAfterAnotherTry(t *testing.T) {
 		}
 		return false
 	})
-	b.atRest()
+	b.atRest(t)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -233,7 +234,15 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 	})
-	b.apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}}))
+	s := service("shop", shopAddress, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
+	s.Policy.Retry = &ir.Retry{
+		Attempts: 2, On: []ir.RetryOn{ir.OnReset, ir.OnTimeout, ir.On5xx}, NonIdempotent: true, BackOff: time.Microsecond,
+	}
+	s.Policy.Timeouts = ir.Timeouts{PerTry: 2 * time.Millisecond, Request: 4 * time.Millisecond}
+	s.Routes = []ir.Route{{Name: "m", Mirrors: []ir.Mirror{{Service: "demo/test", Port: 81, Share: ir.Million / 2}}}}
+	mirror := service("test", netip.MustParseAddrPort("10.96.0.2:81"), ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
+	mirror.Policy.Timeouts = s.Policy.Timeouts
+	b.apply(s, mirror)
 	door := b.door(shopAddress)
 	f.Fuzz(func(t *testing.T, ask, answer []byte) {
 		select {
@@ -246,6 +255,6 @@ func FuzzFrames(f *testing.F) {
 		c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
 		io.Copy(io.Discard, c)
 		c.Close()
-		eventually(t, "no request is in flight", func() bool { return b.Active() == 0 })
+		b.atRest(t)
 	})
 }

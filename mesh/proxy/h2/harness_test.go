@@ -228,10 +228,10 @@ func (b *bench) total(labels ...string) float64 {
 }
 
 // atRest waits until no request is in flight, and the table knows of none either.
-func (b *bench) atRest() {
-	b.t.Helper()
-	eventually(b.t, "nothing is in flight", func() bool { return b.Active() == 0 })
-	given(b.t, "places", b.table.Load(), func(e table.EndpointDump) int64 { return e.InFlight })
+func (b *bench) atRest(t testing.TB) {
+	t.Helper()
+	eventually(t, "nothing is in flight", func() bool { return b.Active() == 0 })
+	given(t, "places", b.table.Load(), func(e table.EndpointDump) int64 { return e.InFlight })
 }
 
 // given waits until all that was taken of the table's endpoints and services has been given back.
