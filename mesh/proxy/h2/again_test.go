@@ -1,6 +1,9 @@
 package h2_test
 
 import (
+	"io"
+	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
@@ -9,10 +12,150 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
 	"github.com/sluice-mesh/sluice/mesh/proxy/engine"
 )
+
+func TestRetries(t *testing.T) {
+	var calls atomic.Int64
+	flaky := app(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if calls.Add(1)%2 == 1 {
+			w.WriteHeader(503)
+		}
+		w.Write(body)
+	})
+	b := routed(t, ir.HTTP2, revisions{"v1": {flaky}}, func(s *ir.Service) {
+		s.Policy.Retry = &ir.Retry{Attempts: 1, On: []ir.RetryOn{ir.On5xx}, NonIdempotent: true, BackOff: time.Millisecond}
+	})
+	c := client(t, b.door(shopAddress))
+	for _, size := range []int{0, 100, 15_000} {
+		want := strings.Repeat("x", size)
+		r, err := c.Post("http://shop/", "text/plain", strings.NewReader(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(r.Body)
+		r.Body.Close()
+		if r.StatusCode != 200 || string(body) != want {
+			t.Errorf("size %d: %s, %d bytes", size, r.Status, len(body))
+		}
+	}
+	if got := b.total("code=503"); got != 3 {
+		t.Errorf("%v requests counted by their first try, want 3", got)
+	}
+	// A body too large to be remembered is not repeated.
+	calls.Store(0)
+	r, err := c.Post("http://shop/", "text/plain", strings.NewReader(strings.Repeat("x", 100_000)))
+	if err != nil || r.StatusCode != 503 {
+		t.Errorf("large body: %v %v", r, err)
+	}
+	io.Copy(io.Discard, r.Body)
+	r.Body.Close()
+}
+
+func TestGRPCRetries(t *testing.T) {
+	var calls atomic.Int64
+	pod := rawApp(t, func(r *raw) {
+		for {
+			f, err := r.ReadFrame()
+			if err != nil {
+				return
+			}
+			h, ok := f.(*http2.MetaHeadersFrame)
+			if !ok {
+				continue
+			}
+			status := "14"
+			if calls.Add(1) > 1 {
+				status = "7"
+			}
+			r.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, EndHeaders: true, EndStream: true,
+				BlockFragment: r.encode(":status", "200", "content-type", "application/grpc", "grpc-status", status)})
+		}
+	})
+	b := routed(t, ir.GRPC, revisions{"v1": {pod}}, func(s *ir.Service) {
+		s.Policy.Retry = &ir.Retry{Attempts: 2, On: []ir.RetryOn{ir.OnGRPC}, GRPCStatuses: []int{14}, BackOff: time.Millisecond}
+	})
+	var none []byte
+	if err := grpcClient(t, b.door(shopAddress)).Invoke(with(t), "/a/b", &none, &none); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("got %v", err)
+	}
+	if b.total("code=200", "grpc_status=14") != 1 {
+		t.Error("not counted by the first try")
+	}
+}
+
+// TestUntouchedRequestsGoElsewhere has endpoints that do not take requests beside one that does.
+func TestUntouchedRequestsGoElsewhere(t *testing.T) {
+	good := app(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	refuses := func(r *raw) {
+		for {
+			f, err := r.ReadFrame()
+			if err != nil {
+				return
+			}
+			if h, ok := f.(*http2.MetaHeadersFrame); ok {
+				r.WriteRSTStream(h.StreamID, http2.ErrCodeRefusedStream)
+			}
+		}
+	}
+	leaves := func(r *raw) {
+		for {
+			f, err := r.ReadFrame()
+			if err != nil {
+				return
+			}
+			if _, ok := f.(*http2.MetaHeadersFrame); ok {
+				r.WriteGoAway(0, http2.ErrCodeNo, nil)
+			}
+		}
+	}
+	closed := listen(t, podHost()+":0")
+	closed.Close()
+	cases := map[string]netip.AddrPort{
+		"refuses streams": rawApp(t, refuses), "says GOAWAY": rawApp(t, leaves),
+		"refuses connections": netip.MustParseAddrPort(closed.Addr().String()),
+		"does not speak it":   tcpApp(t, func(c net.Conn) { io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") }),
+		"closes at once":      tcpApp(t, func(net.Conn) {}),
+		"is another revision": app(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Sluice-Unprocessed", "revision")
+			w.WriteHeader(421)
+		}),
+		"could not be reached": app(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Sluice-Unprocessed", "unreachable")
+			w.WriteHeader(503)
+		}),
+	}
+	for name, bad := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {bad, good}})
+			c := client(t, b.door(shopAddress))
+			for i := range 10 {
+				r, err := c.Post("http://shop/", "text/plain", strings.NewReader("hello"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(r.Body)
+				r.Body.Close()
+				if r.StatusCode != 200 || string(body) != "hello" || err != nil {
+					t.Fatalf("request %d: %s %q %v", i, r.Status, body, err)
+				}
+			}
+		})
+		t.Run(name+" alone", func(t *testing.T) {
+			b := outbound(t, ir.GRPC, ir.Split{}, revisions{"v1": {bad}})
+			var none []byte
+			err := grpcClient(t, b.door(shopAddress)).Invoke(with(t), "/a/b", &none, &none)
+			if status.Code(err) != codes.Unavailable {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
 
 // resets serves raw connections: it resets the streams of requests with these codes, one after the other.
 func resets(t testing.TB, seen *atomic.Int64, codes ...http2.ErrCode) netip.AddrPort {
