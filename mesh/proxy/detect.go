@@ -55,8 +55,13 @@ func (p *Proxy) choose(ctx context.Context, c captured, port *table.Port, verdic
 	case sniff.HTTP2:
 		return c, from.http2
 	case sniff.TLS:
+		leave := p.silent.add(c.TCPConn)
 		hello, err := sniff.Hello(c.TCPConn, moreBytes)
-		if err != nil {
+		leave()
+		switch {
+		case ctx.Err() != nil:
+			return c, dropper{p, ctx.Err()}
+		case err != nil:
 			return c, nil // not our business
 		}
 		c.name = hello.ServerName

@@ -1,9 +1,13 @@
 package relay
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
+	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +35,104 @@ func pipe(t *testing.T) (far, near *net.TCPConn) {
 	f.SetDeadline(time.Now().Add(20 * time.Second))
 	return f.(*net.TCPConn), n.(*net.TCPConn)
 }
+
+// pieces are bytes that tell where they belong.
+func pieces(seed uint64, n int) []byte {
+	all := make([]byte, n)
+	random := rand.NewChaCha8([32]byte{byte(seed)})
+	_, _ = random.Read(all)
+	return all
+}
+
+// Bulk goes through in both directions at once, whole and in order, though the readers are slow and the writers
+// pause; and what one connection left in a pipe when it broke off comes out of no other.
+func TestBulk(t *testing.T) {
+	const size = 6 << 20
+	for round := range uint64(6) {
+		client, clientNear := pipe(t)
+		server, serverNear := pipe(t)
+		pair := New(clientNear, serverNear)
+		result := make(chan error, 1)
+		go func() { result <- pair.Run() }()
+		if round%2 == 0 { // nobody reads, so that all on the way is full when it breaks off
+			go func() { _, _ = client.Write(pieces(round, 64<<20)) }()
+			if _, err := io.CopyN(io.Discard, server, 2*bulk); err != nil {
+				t.Fatal(err)
+			}
+			pair.Close()
+			if err := <-result; !errors.Is(err, ErrClosed) {
+				t.Errorf("Run = %v", err)
+			}
+			continue
+		}
+		var both sync.WaitGroup
+		for i, way := range [][2]*net.TCPConn{{client, server}, {server, client}} {
+			sent := pieces(10*round+uint64(i), size)
+			both.Go(func() {
+				for rest := sent; len(rest) > 0; { // in pieces of many sizes
+					n := min(1+len(rest)%(700<<10), len(rest))
+					if _, err := way[0].Write(rest[:n]); err != nil {
+						t.Error(err)
+						return
+					}
+					rest = rest[n:]
+				}
+				way[0].CloseWrite()
+			})
+			both.Go(func() {
+				got, err := io.ReadAll(way[1])
+				if err != nil || !bytes.Equal(got, sent) {
+					t.Errorf("%d bytes of %d, the same: %v, %v", len(got), len(sent), bytes.Equal(got, sent), err)
+				}
+			})
+		}
+		both.Wait()
+		if err := <-result; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	}
+}
+
+// No descriptor is left behind, but for the spare pipes.
+func TestDescriptors(t *testing.T) {
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(entries)
+	}
+	before := count()
+	var all sync.WaitGroup
+	for n := range 40 {
+		client, clientNear := pipe(t)
+		server, serverNear := pipe(t)
+		all.Go(func() {
+			pair := New(clientNear, serverNear)
+			go func() {
+				_, _ = io.CopyN(server, zeros{}, 4<<20)
+				server.Close()
+			}()
+			go func() {
+				_, _ = io.CopyN(io.Discard, client, int64(n)*100<<10)
+				client.Close()
+			}()
+			_ = pair.Run()
+		})
+	}
+	all.Wait()
+	after := count()
+	for deadline := time.Now().Add(10 * time.Second); after > before+2*cap(spare) && time.Now().Before(deadline); after = count() {
+		time.Sleep(time.Millisecond) // the far ends close by themselves
+	}
+	if after > before+2*cap(spare) {
+		t.Errorf("%d descriptors, %d before", after, before)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(into []byte) (int, error) { return len(into), nil }
 
 // How a pair ends, by what one of its sides does.
 func TestEnds(t *testing.T) {

@@ -116,8 +116,12 @@ func peek(raw syscall.RawConn, into []byte, seen int) (int, error) {
 	var recvErr error
 	n := 0
 	err := raw.Read(func(fd uintptr) bool {
-		n, _, recvErr = unix.Recvfrom(int(fd), into, unix.MSG_PEEK)
-		if errors.Is(recvErr, unix.EAGAIN) || errors.Is(recvErr, unix.EINTR) {
+		for {
+			if n, _, recvErr = unix.Recvfrom(int(fd), into, unix.MSG_PEEK); recvErr != unix.EINTR {
+				break // the poller tells of what comes, not of what is there after an interruption
+			}
+		}
+		if errors.Is(recvErr, unix.EAGAIN) {
 			return false
 		}
 		// The same bytes again: the poller will tell when there are more.
