@@ -149,13 +149,14 @@ func (l *link) written(b *batch, err error) {
 	case err != nil, l.broken:
 		l.abort()
 	case l.closing && l.out == nil:
-		if !l.halved {
-			l.halved, l.writing = true, true
-			l.mu.Unlock()
+		switch {
+		case l.halved:
+		case l.raw != nil:
 			l.halfClose()
-			l.mu.Lock()
-			l.writing = false
+		default: // TLS may wait for the socket to take its alert
+			l.writers.Go(l.halfClose)
 		}
+		l.halved = true
 	case len(l.blocked) > 0 && l.window > 0:
 		l.writing = true // or another's flush would write before this one goes on
 		l.mu.Unlock()
