@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
-	"github.com/sluice-mesh/sluice/mesh/proxy/telemetry"
 )
 
 // Request is what routing, hashing and matching may look at. Each engine implements it on its own request,
@@ -181,6 +180,3 @@ func (p *Plan) Mirrored(random Rand, send func(*Plan)) {
 		}
 	}
 }
-
-// Counts returns the series to count with, nil where nothing is counted.
-func (p *Plan) Counts() *telemetry.Series { return p.Series }

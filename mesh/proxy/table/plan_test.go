@@ -230,7 +230,7 @@ func TestMirrored(t *testing.T) {
 		plan.Mirrored(random, func(copied *Plan) {
 			sent[copied.Port.Service]++
 			e, err := copied.Next(random, nil, start)
-			if err != nil || copied.Counts() != nil || copied.Rule == nil {
+			if err != nil || copied.Series != nil || copied.Rule == nil {
 				t.Fatalf("copy %+v: %v", copied, err)
 			}
 			copied.Done(e, Failed, start)

@@ -67,9 +67,6 @@ func (p *Port) forRequests() *Port {
 	return p
 }
 
-// Policy in force for the service, never nil and not to be modified.
-func (p *Port) Policy() *ir.Policy { return p.policy }
-
 // InboundSeries returns the destination's series: of a mesh proxy's requests, or of others'. Nil when the
 // pod is not behind the port.
 func (p *Port) InboundSeries(mesh bool) *telemetry.Series {

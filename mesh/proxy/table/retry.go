@@ -85,11 +85,7 @@ func backOff(policy *ir.Retry, try int, random Rand) time.Duration {
 
 // borrow takes a repetition from the service's budget.
 func (u *usage) borrow(policy *ir.Retry) bool {
-	inFlight := int64(0)
-	for _, c := range *u.circuits.Load() {
-		inFlight += c.requests.Load()
-	}
 	allowed := max(int64(cmp.Or(policy.BudgetMin, defaultBudgetMin)),
-		inFlight*int64(cmp.Or(policy.Budget, defaultBudget))/100)
+		u.inFlight()*int64(cmp.Or(policy.Budget, defaultBudget))/100)
 	return enter(&u.repeating, uint32(allowed))
 }

@@ -112,7 +112,7 @@ func TestPolicyKeepsItsAddress(t *testing.T) {
 		change()
 		last = compile(t, c, last, s)
 		now := e.Policy()
-		if (now == before) != samePolicy || (now.TLS == before.TLS) != sameTLS || now != last.services[0].ports[0].Policy() {
+		if (now == before) != samePolicy || (now.TLS == before.TLS) != sameTLS || now != last.services[0].ports[0].policy {
 			t.Errorf("the same policy %v, TLS %v; want %v, %v", now == before, now.TLS == before.TLS, samePolicy, sameTLS)
 		}
 		if was := retired; (made[e.Address].retired == was) != sameTLS {
@@ -158,6 +158,24 @@ func TestUnused(t *testing.T) {
 	a.Subsets = []ir.Subset{pods("v1", web, 2)}
 	table = compile(t, c, table, a, b, headless)
 	expect(clock.Now(), "10.0.0.5", "10.96.0.1", "10.96.0.2")
+}
+
+// Routes that are gone are forgotten; the others go on counting.
+func TestRoutesThatAreGoneAreForgotten(t *testing.T) {
+	c := newCompiler(pools{})
+	s := shop(ir.Split{}, pods("v1", web, 1))
+	var table *Table
+	for i := range 100 {
+		s.Routes = []ir.Route{{Name: "stays"}, {Name: fmt.Sprintf("r%d", i)}}
+		table = compile(t, c, table, s)
+		_, _ = carried(t, table.Outbound(netip.AddrPortFrom(clusterIP, 80)), get("/"), always(0), c.Now())
+	}
+	if n := len(table.services[0].use.hits); n != 2 {
+		t.Errorf("%d routes are counted", n)
+	}
+	if n := table.Dump().Services[0].Routes[0].Requests; n != 100 {
+		t.Errorf("%d requests", n)
+	}
 }
 
 // Whatever the mesh, and whatever was before it: nothing panics, draws follow the shares, and an endpoint is
