@@ -114,11 +114,9 @@ func TestUntouchedRequestsGoElsewhere(t *testing.T) {
 			}
 		}
 	}
-	closed := listen(t, podHost()+":0")
-	closed.Close()
 	cases := map[string]netip.AddrPort{
 		"refuses streams": rawApp(t, refuses), "says GOAWAY": rawApp(t, leaves),
-		"refuses connections": netip.MustParseAddrPort(closed.Addr().String()),
+		"refuses connections": nobody(t),
 		"does not speak it":   tcpApp(t, func(c net.Conn) { io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") }),
 		"closes at once":      tcpApp(t, func(net.Conn) {}),
 		"is another revision": app(t, func(w http.ResponseWriter, _ *http.Request) {

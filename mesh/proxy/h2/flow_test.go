@@ -2,6 +2,7 @@ package h2_test
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -108,4 +109,54 @@ func TestManyStreams(t *testing.T) {
 	}
 	all.Wait()
 	eventually(t, "no request is in flight", func() bool { return b.Active() == 0 && called.Active() == 0 })
+}
+
+// TestWindowsSurviveWhatIsNotPassedOn: data that goes nowhere, since its stream has ended, gives the connection's
+// window back. Else the last exchange would wait for ever.
+func TestWindowsSurviveWhatIsNotPassedOn(t *testing.T) {
+	const exchanges = 300 // each of more than a stream's window: several times a connection's
+	body := make([]byte, 200<<10)
+	t.Run("uploads", func(t *testing.T) {
+		b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {nobody(t)}})
+		c := client(t, b.door(shopAddress))
+		for range exchanges {
+			r, err := c.Post("http://shop/", "text/plain", bytes.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, r.Body)
+			r.Body.Close()
+			if r.StatusCode != http.StatusServiceUnavailable {
+				t.Fatal(r.Status)
+			}
+		}
+		b.apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, revisions{"v1": {app(t, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(w, r.Body)
+		})}}))
+		r, err := c.Post("http://shop/", "text/plain", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		if got, err := io.ReadAll(r.Body); err != nil || len(got) != len(body) {
+			t.Errorf("%d bytes: %v", len(got), err)
+		}
+	})
+	t.Run("downloads", func(t *testing.T) {
+		b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {app(t, func(w http.ResponseWriter, _ *http.Request) { w.Write(body) })}})
+		door := b.door(shopAddress)
+		r := dialRaw(t, door, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10})
+		for i := range uint32(exchanges) {
+			r.request(2*i+1, true)
+			r.until("data", func(f http2.Frame) bool {
+				d, ok := f.(*http2.DataFrame)
+				return ok && d.StreamID == 2*i+1
+			})
+			r.WriteRSTStream(2*i+1, http2.ErrCodeCancel)
+		}
+		if _, got := get(t, client(t, door), "/"); len(got) != len(body) {
+			t.Errorf("%d bytes", len(got))
+		}
+		b.atRest(t)
+	})
 }

@@ -105,6 +105,13 @@ func tcpApp(t testing.TB, serve func(net.Conn)) netip.AddrPort {
 	return netip.MustParseAddrPort(l.Addr().String())
 }
 
+// nobody is an address at which nothing listens.
+func nobody(t testing.TB) netip.AddrPort {
+	l := listen(t, podHost()+":0")
+	l.Close()
+	return netip.MustParseAddrPort(l.Addr().String())
+}
+
 func dialDoor(t testing.TB, door string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", door)

@@ -201,7 +201,7 @@ func TestMalformedResponses(t *testing.T) {
 
 // TestLateDataOfManyStreams: what was on its way while we reset many streams at once is no offence.
 func TestLateDataOfManyStreams(t *testing.T) {
-	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {}})
+	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {nobody(t)}})
 	r := dialRaw(t, b.door(shopAddress))
 	const streams = 200
 	for i := range uint32(streams) {
