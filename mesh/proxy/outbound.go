@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// firstBytes is how long a client of an HTTP service may stay silent.
+	// firstBytes is how long a client of an HTTP service may stay silent, and how long a connection that nobody
+	// declared is listened to before it is carried as it is.
 	firstBytes = time.Hour
 	// moreBytes is how long it may take to say enough to tell what it speaks.
 	moreBytes = 5 * time.Second

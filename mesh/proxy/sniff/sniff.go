@@ -48,7 +48,7 @@ func Head(conn *net.TCPConn, first, more time.Duration) (Verdict, error) {
 
 // First waits until client or server says something, and judges the client's word. A server that speaks
 // first is not kept waiting for its client: ServerFirst. Neither connection has a read deadline afterwards.
-// The wait for the first byte ends with an error after the given time.
+// When nobody has said anything after the given time it is Other: so are connections that are kept for later.
 func First(client, server *net.TCPConn, first, more time.Duration) (Verdict, error) {
 	raw, err := server.SyscallConn()
 	if err != nil {
@@ -73,6 +73,9 @@ func First(client, server *net.TCPConn, first, more time.Duration) (Verdict, err
 	<-done
 	_ = client.SetReadDeadline(time.Time{})
 	_ = server.SetReadDeadline(time.Time{})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return Other, nil
+	}
 	return verdict, err
 }
 
