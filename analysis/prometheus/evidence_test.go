@@ -135,7 +135,7 @@ func TestEvidenceOfAWholeRelease(t *testing.T) {
 func TestNativeHistogramsAreAsExactAsClassicOnes(t *testing.T) {
 	t.Parallel() // a Prometheus takes its first targets after five seconds
 	p := newProxy(t, "load-1")
-	both, native := start(t, 200*time.Millisecond, p), startWith(t, 200*time.Millisecond, "always_scrape_classic_histograms: false", p)
+	both, native := start(t, 200*time.Millisecond, p), startWith(t, 200*time.Millisecond, "always_scrape_classic_histograms: false\n  native_histogram_bucket_limit: 100", p)
 	asked := release
 	asked.Since = time.Now().Add(-time.Minute)
 	// 0.25 and 1 s are limits of buckets of any resolution above 0, and of classic ones.
@@ -166,7 +166,7 @@ func TestNativeHistogramsAreAsExactAsClassicOnes(t *testing.T) {
 	}
 
 	// Elsewhere the bound is raised to the next limit of the resolution: of 2^(1/8), then, when durations are
-	// spread so far that there would be too many buckets, of 2^(1/4).
+	// spread so far that there are more buckets than the server takes, of 2^(1/4).
 	odd := asked
 	odd.Boundaries = []time.Duration{270 * time.Millisecond}
 	p.requestsAt(10, "old", 10, 200, 271*time.Millisecond)

@@ -78,11 +78,11 @@ func start(t *testing.T, interval time.Duration, proxies ...*proxy) (address str
 	return startWith(t, interval, "always_scrape_classic_histograms: true", proxies...)
 }
 
-// startWith is start with other global settings.
-func startWith(t *testing.T, interval time.Duration, global string, proxies ...*proxy) (address string) {
+// startWith is start with other settings of the scrapes.
+func startWith(t *testing.T, interval time.Duration, job string, proxies ...*proxy) (address string) {
 	t.Helper()
-	config := fmt.Sprintf("global: {scrape_interval: %s, scrape_timeout: %s, scrape_native_histograms: true, %s}\nscrape_configs:\n- job_name: pods\n  honor_labels: true\n  static_configs:\n",
-		interval, interval, global)
+	config := fmt.Sprintf("global: {scrape_interval: %s, scrape_timeout: %s, scrape_native_histograms: true}\nscrape_configs:\n- job_name: pods\n  honor_labels: true\n  %s\n  static_configs:\n",
+		interval, interval, job)
 	for _, p := range proxies {
 		config += fmt.Sprintf("  - {targets: [%q], labels: {pod: %q, namespace: elsewhere}}\n", strings.TrimPrefix(p.server.URL, "http://"), p.pod)
 	}
