@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,6 +58,9 @@ func parse(args []string) (options, error) {
 	var err error
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return o, fmt.Errorf("parse only: %w", err)
+	}
+	if !slices.ContainsFunc(measurable(), o.only.MatchString) {
+		return o, fmt.Errorf("--only %q is none of what there is to measure: %s", *only, strings.Join(measurable(), ", "))
 	}
 	if o.proxies, err = contender.Find(strings.Split(*proxies, ",")); err != nil {
 		return o, err //nolint:wrapcheck // it says all there is to say

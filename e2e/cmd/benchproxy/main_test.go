@@ -19,7 +19,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("defaults: %+v, %v", o, err)
 	}
 	for _, bad := range [][]string{
-		{"--only", "("}, {"--proxies", "apache"}, {"--rounds", "0"}, {"--duration", "1500ms"}, {"--duration", "0s"}, {"--swaps", "0"},
+		{"--only", "("}, {"--only", "nothing"}, {"--proxies", "apache"}, {"--rounds", "0"}, {"--duration", "1500ms"}, {"--duration", "0s"}, {"--swaps", "0"},
 	} {
 		if _, err := parse(bad); err == nil {
 			t.Errorf("%v: no error", bad)
