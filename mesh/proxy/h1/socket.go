@@ -7,6 +7,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/sluice-mesh/sluice/mesh/proxy/rawio"
 )
 
 // socket is a connection with what has been read of it and not been used yet, in in.b[r:w].
@@ -109,7 +111,7 @@ func (s *socket) read() error {
 func (s *socket) receive(fd uintptr) bool {
 	borrowed := s.in == nil
 	s.prepare()
-	n, errno := receive(fd, s.in.b[s.w:], 0)
+	n, errno := rawio.Receive(fd, s.in.b[s.w:], 0)
 	s.err, s.full = nil, n == len(s.in.b)-s.w
 	switch {
 	case n > 0:
@@ -194,7 +196,7 @@ func (s *socket) bound() {
 // send is a callback of raw.Write: true when everything has been taken, or s.werr.
 func (s *socket) send(fd uintptr) bool {
 	for len(s.out) > 0 {
-		n, errno := send(fd, s.out, 0)
+		n, errno := rawio.Send(fd, s.out, 0)
 		switch {
 		case errno == syscall.EAGAIN:
 			return false
@@ -210,7 +212,7 @@ func (s *socket) send(fd uintptr) bool {
 // clean reports whether nothing has come, not even the end.
 func clean(fd uintptr) bool {
 	var probe [1]byte
-	_, errno := receive(fd, probe[:], syscall.MSG_PEEK)
+	_, errno := rawio.Receive(fd, probe[:], syscall.MSG_PEEK)
 	return errno == syscall.EAGAIN
 }
 

@@ -6,9 +6,10 @@ import (
 	"net"
 	"sync"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-mesh/sluice/mesh/proxy/rawio"
 )
 
 const (
@@ -92,10 +93,7 @@ func (s *streaming) receive(fd uintptr) bool {
 	if s.buffer == nil {
 		s.buffer = buffers.Get().(*[piece]byte)
 	}
-	n, errno := retry(func() (uintptr, syscall.Errno) {
-		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(s.buffer)), piece, 0, 0, 0)
-		return n, errno
-	})
+	n, errno := rawio.Receive(fd, s.buffer[:], 0)
 	s.start = 0
 	return s.took(n, errno)
 }
@@ -103,10 +101,7 @@ func (s *streaming) receive(fd uintptr) bool {
 // send is a callback of a RawConn's Write: false to be called when there is room.
 func (s *streaming) send(fd uintptr) bool {
 	for s.left > 0 {
-		n, errno := retry(func() (uintptr, syscall.Errno) {
-			n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&s.buffer[s.start])), uintptr(s.left), unix.MSG_NOSIGNAL, 0, 0)
-			return n, errno
-		})
+		n, errno := rawio.Send(fd, s.buffer[s.start:s.start+s.left], 0)
 		if !s.gave(n, errno) {
 			return s.err != nil
 		}
