@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sluice-mesh/sluice/e2e/figure"
 	"github.com/sluice-mesh/sluice/e2e/harness"
 )
 
@@ -67,12 +68,13 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("measure %s: %w", m.name, err)
 		}
 	}
+	b.results.WriteBars(os.Stdout)
 	if *out != "" {
-		if err := b.results.write(*out); err != nil {
+		if err := b.results.Save(*out, "release"); err != nil {
 			return err
 		}
 	}
-	if missed := b.results.missed(); *strict && len(missed) > 0 {
+	if missed := b.results.Missed(); *strict && len(missed) > 0 {
 		return fmt.Errorf("check bars: missed %v", missed)
 	}
 	return nil
@@ -97,7 +99,7 @@ var measurements = []measurement{
 type bench struct {
 	cluster *harness.Cluster
 	log     *slog.Logger
-	results results
+	results figure.Results
 }
 
 // in runs one measurement in a namespace of its own, and dumps its state when it fails.
@@ -124,8 +126,8 @@ func (b *bench) in(ctx context.Context, m measurement) (err error) {
 }
 
 // give records and prints one figure.
-func (b *bench) give(name string, value float64, note string, args ...any) {
-	r := newResult(name, value, fmt.Sprintf(note, args...))
+func (b *bench) give(name, unit string, value float64, note string, args ...any) {
+	r := bars.New(name, unit, value, fmt.Sprintf(note, args...))
 	b.results = append(b.results, r)
 	fmt.Println(r)
 }

@@ -69,6 +69,6 @@ func (b *bench) operatorMemory(ctx context.Context, space *harness.Space) error 
 		notes += fmt.Sprintf("%.1f; ", mb)
 		largest = max(largest, mb)
 	}
-	b.give("operator_rss_mb", largest, "%s%d rollouts", notes, idleRollouts)
+	b.give("operator_rss_mb", "MB", largest, "%s%d rollouts", notes, idleRollouts)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-mesh/sluice/analysis/stats"
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
+	"github.com/sluice-mesh/sluice/e2e/figure"
 	"github.com/sluice-mesh/sluice/e2e/harness"
 	"github.com/sluice-mesh/sluice/e2e/load/ledger"
 )
@@ -53,8 +54,8 @@ func (b *bench) promote(ctx context.Context, space *harness.Space) error {
 	for _, names := range w.pods.Started() {
 		started += len(names)
 	}
-	b.give("failed_requests_promote", float64(s.Window.Lost), "of %d; %v", s.Window.Done, s.Window.Reasons)
-	b.give("pods_started_promote", float64(started-replicas), "%v; restarts: %v", w.pods.Started(), w.pods.Restarts())
+	b.give("failed_requests_promote", "requests", float64(s.Window.Lost), "of %d; %v", s.Window.Done, s.Window.Reasons)
+	b.give("pods_started_promote", "pods", float64(started-replicas), "%v; restarts: %v", w.pods.Started(), w.pods.Restarts())
 	return nil
 }
 
@@ -98,8 +99,8 @@ func (b *bench) detect(ctx context.Context, space *harness.Space) error {
 		seconds = append(seconds, v.LastBad.Sub(*v.FirstBad).Seconds())
 		bad = append(bad, float64(v.Bad))
 	}
-	b.give("detect_to_zero_s", percentile(seconds, 100), "%.2f", seconds)
-	b.give("bad_responses", percentile(bad, 100), "%.0f", bad)
+	b.give("detect_to_zero_s", "s", figure.Percentile(seconds, 100), "%.2f", seconds)
+	b.give("bad_responses", "responses", figure.Percentile(bad, 100), "%.0f", bad)
 	return nil
 }
 
@@ -141,7 +142,7 @@ func (b *bench) split(ctx context.Context, space *harness.Space) error {
 	if _, err := w.ends(ctx, 1, v1alpha1.OutcomePromoted); err != nil {
 		return err
 	}
-	b.give("split_error_ok", ok, "%s", notes)
+	b.give("split_error_ok", "bool", ok, "%s", notes)
 	return b.proxyMemory(ctx, w)
 }
 
@@ -200,7 +201,7 @@ func (b *bench) proxyMemory(ctx context.Context, w *world) error {
 			largest = max(largest, mb)
 		}
 	}
-	b.give("proxy_rss_mb", largest, "%s%d requests, %d lost, p99 %.1f ms", notes, s.Window.Done, s.Window.Lost, s.Window.Versions["v2"].Latency.P99)
+	b.give("proxy_rss_mb", "MB", largest, "%s%d requests, %d lost, p99 %.1f ms", notes, s.Window.Done, s.Window.Lost, s.Window.Versions["v2"].Latency.P99)
 	return nil
 }
 

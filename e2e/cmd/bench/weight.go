@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
+	"github.com/sluice-mesh/sluice/e2e/figure"
 	"github.com/sluice-mesh/sluice/e2e/harness"
 )
 
@@ -72,9 +73,9 @@ func (b *bench) weightLive(ctx context.Context, space *harness.Space) error {
 	if len(took) < leastWeights {
 		return fmt.Errorf("only %d weights could be measured, %d were missed; want %d", len(took), missed, leastWeights)
 	}
-	b.give("weight_live_p99_ms", percentile(took, 99),
+	b.give("weight_live_p99_ms", "ms", figure.Percentile(took, 99),
 		"%d weights, %d missed, median %.1f ms; as told in status: median %.1f ms, p99 %.1f ms; proxies by operator: %v",
-		len(took), missed, percentile(took, 50), percentile(told, 50), percentile(told, 99), spread)
+		len(took), missed, figure.Percentile(took, 50), figure.Percentile(told, 50), figure.Percentile(told, 99), spread)
 	return nil
 }
 

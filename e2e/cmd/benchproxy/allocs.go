@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/contender"
-	"github.com/sluice-mesh/sluice/e2e/benchproxy/figure"
 )
 
 // mallocs is the series of the Go runtime's allocations so far.
@@ -45,7 +44,7 @@ func (b *bench) allocations(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.give(figure.New("allocs_per_request", "allocations", (after-before)/float64(out.Done),
+		b.give(bars.New("allocs_per_request", "allocations", (after-before)/float64(out.Done),
 			fmt.Sprintf("%.0f in %d requests", after-before, out.Done)))
 		return nil
 	})

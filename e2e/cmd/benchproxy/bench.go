@@ -14,8 +14,8 @@ import (
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/backend"
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/contender"
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/control"
-	"github.com/sluice-mesh/sluice/e2e/benchproxy/figure"
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/process"
+	"github.com/sluice-mesh/sluice/e2e/figure"
 )
 
 // The proxies have one core to themselves; the backend, the generators and this process share the other.
@@ -148,7 +148,7 @@ func (b *bench) report() error {
 	fmt.Fprintln(b.stdout)
 	b.results.WriteBars(b.stdout)
 	if b.out != "" {
-		if err := b.results.Save(b.out); err != nil {
+		if err := b.results.Save(b.out, "proxy"); err != nil {
 			return err //nolint:wrapcheck // it says all there is to say
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/contender"
-	"github.com/sluice-mesh/sluice/e2e/benchproxy/figure"
+	"github.com/sluice-mesh/sluice/e2e/figure"
 )
 
 // column is one value of all samples.
@@ -59,7 +59,7 @@ func (b *bench) giveMatrix(wanted []oneLoad, players []player, samples map[key][
 
 // giveMedian gives the median of one value, with the values of the rounds.
 func (b *bench) giveMedian(name, unit string, scale float64, taken []sample, value func(sample) float64) {
-	r := figure.New(name, unit, math.Round(medianOf(taken, value)*scale), note(taken, scale))
+	r := bars.New(name, unit, math.Round(medianOf(taken, value)*scale), note(taken, scale))
 	for _, v := range column(taken, value) {
 		r.Samples = append(r.Samples, math.Round(v*scale))
 	}
@@ -80,7 +80,7 @@ func note(taken []sample, scale float64) string {
 // proxy.
 func (b *bench) givePaced(proxy string, taken, without []sample) {
 	if proxy == direct {
-		b.give(figure.New("direct_p99_us_1000rps", "us", medianOf(taken, p99), "without a proxy"))
+		b.give(bars.New("direct_p99_us_1000rps", "us", medianOf(taken, p99), "without a proxy"))
 		return
 	}
 	suffix := "_" + proxy
@@ -91,12 +91,12 @@ func (b *bench) givePaced(proxy string, taken, without []sample) {
 	for i := range min(len(taken), len(without)) {
 		added = append(added, p99(taken[i])-p99(without[i]))
 	}
-	r := figure.New("added_p99_us_1000rps"+suffix, "us", figure.Median(added),
+	r := bars.New("added_p99_us_1000rps"+suffix, "us", figure.Median(added),
 		fmt.Sprintf("p99 %.0f us with the hop", medianOf(taken, p99)))
 	r.Samples = added
 	b.give(r)
 	cores := func(s sample) float64 { return rate / s.perCPU }
-	r = figure.New("cpu_per_1000rps"+suffix, "cores", medianOf(taken, cores), "")
+	r = bars.New("cpu_per_1000rps"+suffix, "cores", medianOf(taken, cores), "")
 	r.Samples = column(taken, cores)
 	b.give(r)
 }
@@ -129,7 +129,7 @@ func (c comparison) figure(samples map[key][]sample) figure.Result {
 	}
 	ours := medianOf(samples[key{c.load, contender.Ours}], c.value)
 	if math.IsNaN(ours) || math.IsNaN(best) {
-		return figure.New(c.name, "ratio", math.NaN(), "not measured on both sides")
+		return bars.New(c.name, "ratio", math.NaN(), "not measured on both sides")
 	}
-	return figure.New(c.name, "ratio", ours/best, fmt.Sprintf("%.0f by %s's %.0f", ours, who, best))
+	return bars.New(c.name, "ratio", ours/best, fmt.Sprintf("%.0f by %s's %.0f", ours, who, best))
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/contender"
-	"github.com/sluice-mesh/sluice/e2e/benchproxy/figure"
 )
 
 func TestParse(t *testing.T) {
@@ -36,7 +35,7 @@ func TestLoadsAreNamedOnceAndEveryComparisonHasOne(t *testing.T) {
 		seen[name] = true
 	}
 	for _, c := range comparisons {
-		if !seen[c.load] || figure.New(c.name, "", 0, "").Bar == "" {
+		if !seen[c.load] || bars.New(c.name, "", 0, "").Bar == "" {
 			t.Errorf("%s: no load %s, or no bar", c.name, c.load)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/backend"
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/contender"
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/control"
-	"github.com/sluice-mesh/sluice/e2e/benchproxy/figure"
 	ld "github.com/sluice-mesh/sluice/e2e/benchproxy/load"
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/process"
 )
@@ -38,8 +37,8 @@ func (b *bench) memory(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.give(figure.New("rss_mb_idle", "MB", process.MB(idle.Resident), ""))
-		b.give(figure.New("anon_mb_idle", "MB", process.MB(idle.Anonymous), ""))
+		b.give(bars.New("rss_mb_idle", "MB", process.MB(idle.Resident), ""))
+		b.give(bars.New("anon_mb_idle", "MB", process.MB(idle.Anonymous), ""))
 
 		most, err := peak(ctx, point.Process, func() error {
 			_, err := ld.Paced{Address: point.Address, Request: kilobytePost, Rate: rate, Connections: 64, Duration: pacedFor}.Run(ctx)
@@ -48,7 +47,7 @@ func (b *bench) memory(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.give(figure.New("anon_mb_1000rps", "MB", process.MB(most), fmt.Sprintf("the most seen in %v", pacedFor)))
+		b.give(bars.New("anon_mb_1000rps", "MB", process.MB(most), fmt.Sprintf("the most seen in %v", pacedFor)))
 
 		release, err := ld.Hold(ctx, point.Address.String(), 1000, 3, smallGet)
 		if err != nil {
@@ -59,7 +58,7 @@ func (b *bench) memory(ctx context.Context) error {
 		if err != nil {
 			return err //nolint:wrapcheck // it says all there is to say
 		}
-		b.give(figure.New("anon_mb_1000conn", "MB", process.MB(open.Anonymous), "all connections asked at once, three times, and are open"))
+		b.give(bars.New("anon_mb_1000conn", "MB", process.MB(open.Anonymous), "all connections asked at once, three times, and are open"))
 		return nil
 	})
 }
@@ -96,7 +95,7 @@ func (b *bench) manyServices(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.give(figure.New("anon_mb_5000_services", "MB", process.MB(m.Anonymous), fmt.Sprintf("%d services used", used)))
+		b.give(bars.New("anon_mb_5000_services", "MB", process.MB(m.Anonymous), fmt.Sprintf("%d services used", used)))
 		return nil
 	})
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/contender"
 	"github.com/sluice-mesh/sluice/e2e/benchproxy/control"
-	"github.com/sluice-mesh/sluice/e2e/benchproxy/figure"
 	ld "github.com/sluice-mesh/sluice/e2e/benchproxy/load"
 )
 
@@ -50,7 +49,7 @@ func (b *bench) swap(ctx context.Context) error {
 		if published < b.swaps || inForce < published*9/10 {
 			return fmt.Errorf("of %d configurations %d were published and %d seen in force: the machine is too busy, or the proxy does not take them", b.swaps, published, inForce)
 		}
-		b.give(figure.New("swap_failed_requests", "requests", float64(load.Failed),
+		b.give(bars.New("swap_failed_requests", "requests", float64(load.Failed),
 			fmt.Sprintf("of %d, at %d swaps of which %d were seen in force before the next; %s", load.Done, published, inForce, load.Failures)))
 		return nil
 	})

@@ -1,4 +1,4 @@
-// Package figure is what a benchmark of the proxy came to: named values, the bars they are held to, and how
+// Package figure is what a benchmark came to: named values, the bars they are held to, and how
 // they are printed and written. It measures nothing.
 package figure
 
@@ -26,16 +26,6 @@ type Result struct {
 	Note string `json:"note,omitempty"`
 	// Samples are the values of the single rounds, where Value is their median.
 	Samples []float64 `json:"samples,omitempty"`
-}
-
-// New is a figure with the bar that its name has, if any. The value is rounded to three digits after the
-// point before it is compared.
-func New(name, unit string, value float64, note string) Result {
-	r := Result{Name: name, Value: round(value), Unit: unit, OK: true, Note: note}
-	if b, held := bars[name]; held {
-		r.Bar, r.OK = b.String(), b.holds(r.Value)
-	}
-	return r
 }
 
 // String is "name: value unit".
@@ -80,16 +70,16 @@ func (all Results) WriteBars(w io.Writer) {
 	}
 }
 
-// Save writes the results as JSON. Values that are not numbers (nothing was measured) are written as 0 and are
+// Save writes the results as JSON under the name of the benchmark. Values that are not numbers (nothing was measured) are written as 0 and are
 // not OK where a bar is set.
-func (all Results) Save(path string) error {
+func (all Results) Save(path, benchmark string) error {
 	written := slices.Clone(all)
 	for i := range written {
 		if math.IsNaN(written[i].Value) || math.IsInf(written[i].Value, 0) {
 			written[i].Value = 0
 		}
 	}
-	body, err := json.MarshalIndent(map[string]any{"benchmark": "proxy", "results": written}, "", "  ")
+	body, err := json.MarshalIndent(map[string]any{"benchmark": benchmark, "results": written}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("marshal results: %w", err)
 	}
@@ -100,6 +90,16 @@ func (all Results) Save(path string) error {
 		return fmt.Errorf("write results: %w", err)
 	}
 	return nil
+}
+
+// Percentile returns the smallest value that at least percent of 100 values do not exceed; NaN when there are
+// none.
+func Percentile(values []float64, percent int) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[max((len(sorted)*percent+99)/100, 1)-1]
 }
 
 // Median of the values; NaN when there are none.
