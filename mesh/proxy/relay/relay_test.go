@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -91,6 +92,66 @@ func TestBulk(t *testing.T) {
 			t.Errorf("Run = %v", err)
 		}
 	}
+}
+
+// While the sink takes nothing, the source does not wake the proxy for each arrival, and its buffer stays what it
+// was. What comes after that goes on at once, be it one byte.
+func TestHush(t *testing.T) {
+	option := func(c *net.TCPConn, name int) (value int) {
+		raw, err := c.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(raw.Control(func(fd uintptr) {
+			value, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, name)
+		}), err); err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+	client, clientNear := pipe(t)
+	server, serverNear := pipe(t)
+	client.SetReadBuffer(64 << 10)
+	pair := New(clientNear, serverNear)
+	result := make(chan error, 1)
+	go func() { result <- pair.Run() }()
+
+	sent := pieces(1, 64<<20)
+	written := make(chan error, 1)
+	go func() {
+		_, err := server.Write(sent)
+		written <- err
+	}()
+	for deadline := time.Now().Add(10 * time.Second); option(serverNear, unix.SO_RCVLOWAT) == 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the source was never hushed")
+		}
+	}
+	before := option(serverNear, unix.SO_RCVBUF)
+	raw, _ := serverNear.SyscallConn()
+	_ = raw.Control(hush)
+	if after := option(serverNear, unix.SO_RCVBUF); after != before {
+		t.Errorf("the kernel's buffer went from %d to %d bytes", before, after)
+	}
+
+	got := make([]byte, len(sent))
+	if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, sent) {
+		t.Fatalf("the same: %v, %v", bytes.Equal(got, sent), err)
+	}
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		io.WriteString(server, "x")
+		if _, err := io.ReadFull(client, got[:1]); err != nil || got[0] != 'x' {
+			t.Fatalf("%q, %v", got[:1], err)
+		}
+	}
+	if lowat := option(serverNear, unix.SO_RCVLOWAT); lowat != 1 {
+		t.Errorf("woken from %d bytes on", lowat)
+	}
+	pair.Close()
+	<-result
 }
 
 // No descriptor is left behind, but for the spare pipes.

@@ -41,13 +41,39 @@ func stream(to, from *net.TCPConn) error {
 			return ended(err)
 		}
 	}
-	onReadable, onWritable = s.fill, s.drain
+	onReadable, onWritable = s.fill, func(fd uintptr) bool {
+		if s.drain(fd) {
+			return true
+		}
+		if !s.hushed { // it is going to wait
+			s.hushed = true
+			_ = source.Control(hush)
+		}
+		return false
+	}
 	for {
-		if err := s.step(source, sink, onReadable, onWritable); err != nil {
+		err := s.step(source, sink, onReadable, onWritable)
+		if s.hushed {
+			s.hushed = false
+			_ = source.Control(unhush)
+		}
+		if err != nil {
 			return ended(err)
 		}
 	}
 }
+
+// hush keeps arrivals from waking the proxy while they cannot be passed on: Go's poller is told of each one,
+// wanted or not. It is told again from a quarter of the kernel's buffer on; asking for more than the window that
+// the buffer allows would make it grow.
+func hush(fd uintptr) {
+	if size, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, size/4)
+	}
+}
+
+// unhush is to be told of every byte, and of those that are there.
+func unhush(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, 1) }
 
 func ended(err error) error {
 	if errors.Is(err, io.EOF) {
@@ -63,6 +89,7 @@ type streaming struct {
 	pipe   *kernelPipe
 	start  int // of what is left in the buffer
 	left   int
+	hushed bool
 	err    error
 }
 
