@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -195,11 +196,18 @@ func (g *Group) Listening(ctx context.Context, addresses ...string) error {
 	return nil
 }
 
-// FreePort finds a port that nobody listens on, below those that the kernel gives to outgoing connections, so
-// that none of a load's connections takes it before the program does that it is for.
+// given are the ports that FreePort has returned.
+var given sync.Map
+
+// FreePort finds a port that nobody listens on and that it has not returned before, below those that the kernel
+// gives to outgoing connections, so that neither another program nor one of a load's connections takes it before
+// the program does that it is for.
 func FreePort(ctx context.Context) (uint16, error) {
 	for range 100 {
 		port := uint16(10000 + rand.IntN(20000))
+		if _, before := given.LoadOrStore(port, true); before {
+			continue
+		}
 		var config net.ListenConfig
 		l, err := config.Listen(ctx, "tcp", fmt.Sprintf(":%d", port))
 		if err == nil {
