@@ -34,30 +34,16 @@ func stream(to, from *net.TCPConn) error {
 	if err != nil {
 		return err
 	}
-	s := &streaming{}
+	s := &streaming{source: source, sink: sink}
 	onReadable, onWritable := s.receive, s.send
 	for s.moved < bulk {
-		if err := s.step(source, sink, onReadable, onWritable); err != nil {
+		if err := s.step(onReadable, onWritable); err != nil {
 			return ended(err)
 		}
 	}
-	onReadable, onWritable = s.fill, func(fd uintptr) bool {
-		if s.drain(fd) {
-			return true
-		}
-		if !s.hushed { // it is going to wait
-			s.hushed = true
-			_ = source.Control(hush)
-		}
-		return false
-	}
+	onReadable, onWritable = s.fill, s.drain
 	for {
-		err := s.step(source, sink, onReadable, onWritable)
-		if s.hushed {
-			s.hushed = false
-			_ = source.Control(unhush)
-		}
-		if err != nil {
+		if err := s.step(onReadable, onWritable); err != nil {
 			return ended(err)
 		}
 	}
@@ -84,23 +70,30 @@ func ended(err error) error {
 
 // streaming is one direction: what has been taken and not been passed on is in a buffer, or in a pipe.
 type streaming struct {
+	source, sink syscall.RawConn
+
 	moved  int64
 	buffer *[piece]byte
 	pipe   *kernelPipe
 	start  int // of what is left in the buffer
 	left   int
-	hushed bool
+	hushed bool // the source, while the sink takes nothing
 	err    error
 }
 
 // step takes what is there and passes all of it on. io.EOF: the source has ended.
-func (s *streaming) step(source, sink syscall.RawConn, onReadable, onWritable func(uintptr) bool) error {
+func (s *streaming) step(onReadable, onWritable func(uintptr) bool) error {
 	defer s.release()
-	if err := errors.Join(source.Read(onReadable), s.err); err != nil {
+	if err := errors.Join(s.source.Read(onReadable), s.err); err != nil {
 		return err
 	}
 	s.moved += int64(s.left)
-	return errors.Join(sink.Write(onWritable), s.err)
+	err := errors.Join(s.sink.Write(onWritable), s.err)
+	if s.hushed {
+		s.hushed = false
+		_ = s.source.Control(unhush)
+	}
+	return err
 }
 
 // release gives back what is not needed until there is more; a pipe only when it is empty.
@@ -146,7 +139,7 @@ func (s *streaming) fill(fd uintptr) bool {
 		}
 		s.pipe = made
 	}
-	n, errno := retry(func() (uintptr, syscall.Errno) { return splice(fd, s.pipe.write) })
+	n, errno := splice(fd, s.pipe.write)
 	return s.took(n, errno)
 }
 
@@ -156,7 +149,7 @@ func (s *streaming) drain(fd uintptr) bool {
 		return s.send(fd)
 	}
 	for s.left > 0 {
-		n, errno := retry(func() (uintptr, syscall.Errno) { return splice(s.pipe.read, fd) })
+		n, errno := splice(s.pipe.read, fd)
 		if !s.gave(n, errno) {
 			return s.err != nil
 		}
@@ -186,6 +179,10 @@ func (s *streaming) gave(n int, errno syscall.Errno) bool {
 	s.err = nil
 	switch {
 	case errno == unix.EAGAIN:
+		if !s.hushed {
+			s.hushed = true
+			_ = s.source.Control(hush)
+		}
 		return false
 	case errno != 0:
 		s.err = errno
@@ -198,15 +195,11 @@ func (s *streaming) gave(n int, errno syscall.Errno) bool {
 	return true
 }
 
-func splice(from, to uintptr) (uintptr, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall6(unix.SYS_SPLICE, from, 0, to, 0, pipeSize, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
-	return n, errno
-}
-
-// retry repeats a call that a signal has interrupted.
-func retry(call func() (uintptr, syscall.Errno)) (int, syscall.Errno) {
+// splice moves what is there without waiting: EAGAIN when that is nothing, or when there is no room.
+func splice(from, to uintptr) (int, syscall.Errno) {
 	for {
-		if n, errno := call(); errno != unix.EINTR {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_SPLICE, from, 0, to, 0, pipeSize, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		if errno != unix.EINTR {
 			return int(n), errno
 		}
 	}
