@@ -1,5 +1,5 @@
-// Package figure is what a benchmark came to: named values, the bars they are held to, and how
-// they are printed and written. It measures nothing.
+// Package figure is what a benchmark came to: named values, the bars they are held to, and how they are printed
+// and written. It measures nothing.
 package figure
 
 import (
@@ -70,8 +70,8 @@ func (all Results) WriteBars(w io.Writer) {
 	}
 }
 
-// Save writes the results as JSON under the name of the benchmark. Values that are not numbers (nothing was measured) are written as 0 and are
-// not OK where a bar is set.
+// Save writes the results as JSON under the name of the benchmark. Values that are not numbers (nothing was
+// measured) are written as 0 and are not OK where a bar is set.
 func (all Results) Save(path, benchmark string) error {
 	written := slices.Clone(all)
 	for i := range written {

@@ -196,8 +196,8 @@ func (g *Group) Listening(ctx context.Context, addresses ...string) error {
 	return nil
 }
 
-// given are the ports that FreePort has returned.
-var given sync.Map
+// tried are the ports that FreePort has looked at.
+var tried sync.Map
 
 // FreePort finds a port that nobody listens on and that it has not returned before, below those that the kernel
 // gives to outgoing connections, so that neither another program nor one of a load's connections takes it before
@@ -205,7 +205,7 @@ var given sync.Map
 func FreePort(ctx context.Context) (uint16, error) {
 	for range 100 {
 		port := uint16(10000 + rand.IntN(20000))
-		if _, before := given.LoadOrStore(port, true); before {
+		if _, before := tried.LoadOrStore(port, true); before {
 			continue
 		}
 		var config net.ListenConfig

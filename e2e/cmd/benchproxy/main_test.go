@@ -46,6 +46,26 @@ func TestLoadsAreNamedOnceAndEveryComparisonHasOne(t *testing.T) {
 	}
 }
 
+func TestBars(t *testing.T) {
+	cases := map[string]struct {
+		value float64
+		ok    bool
+		bar   string
+	}{
+		"h1_vs_nginx":          {.9, true, ">= 0.9"},
+		"h1_vs_haproxy":        {.899, false, ">= 0.9"},
+		"grpc_vs_best_go":      {math.NaN(), false, ">= 1.5"},
+		"swap_failed_requests": {1, false, "<= 0"},
+		"added_p99_us_1000rps": {-12, true, "<= 300"},
+		"h1_small_caddy_rps":   {1, true, ""},
+	}
+	for name, c := range cases {
+		if r := bars.New(name, "x", c.value, ""); r.OK != c.ok || r.Bar != c.bar {
+			t.Errorf("%s of %v: ok %v, bar %q; want %v, %q", name, c.value, r.OK, r.Bar, c.ok, c.bar)
+		}
+	}
+}
+
 // measured makes a sample of what was done per CPU-second.
 func measured(perCPU float64) sample { return sample{perCPU: perCPU, perSecond: perCPU / 2, busy: .5} }
 
