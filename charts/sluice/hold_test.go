@@ -149,6 +149,19 @@ func (s *subject) settled(t *testing.T, images ...string) {
 	}
 }
 
+// awaitHold waits until the API server enforces the hold and, which it may learn later, warns of it.
+func (s *subject) awaitHold(t *testing.T) {
+	t.Helper()
+	eventually(t, "the hold is in force, with its warning", func(ctx context.Context) (bool, error) {
+		warned := false
+		client := s.as(t, person, func(text string) { warned = warned || strings.Contains(text, "held: ") })
+		d := s.get(t)
+		image("of-a-dry-run")(d)
+		d, err := client.AppsV1().Deployments(s.namespace).Update(ctx, d, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil && d.Spec.Paused && warned, nil
+	})
+}
+
 func unpause(d *appsv1.Deployment) {
 	d.Spec.Paused = false
 	delete(d.Annotations, v1alpha1.AnnotationHeld)
@@ -172,13 +185,7 @@ func TestHold(t *testing.T) {
 		s.is(t, "held", "v2")
 		return s
 	}
-	ready := fresh(t, "ready", nil)
-	eventually(t, "the hold is in force", func(ctx context.Context) (bool, error) {
-		d := ready.get(t)
-		image("v2")(d)
-		d, err := ready.as(t, person, nil).AppsV1().Deployments(namespace).Update(ctx, d, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
-		return err == nil && d.Spec.Paused, nil
-	})
+	fresh(t, "ready", nil).awaitHold(t)
 
 	t.Run("a new image is held, in one write, with a warning", func(t *testing.T) {
 		s := fresh(t, "image", nil)

@@ -55,6 +55,7 @@ func TestLifeOfInstallation(t *testing.T) {
 	}
 
 	s := &subject{cluster: c, namespace: before, name: "before"}
+	s.awaitHold(t)
 	s.update(t, person, func(d *appsv1.Deployment) { d.Labels["a"] = "b" }) // not refused: it was so before
 	s.update(t, person, image("v2"))
 	s.is(t, "held", "v2")
