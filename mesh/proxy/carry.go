@@ -108,7 +108,7 @@ func (p *Proxy) carry(c captured, server upstream, plan *table.Plan, count *coun
 		streams.Enter(pair)
 		defer streams.Exit(pair)
 		if idle := plan.Rule.Timeouts.Idle; idle > 0 {
-			defer p.idle.add(pair, idle)()
+			defer p.idle.Add(pair, idle)()
 		}
 		defer func() { p.leave(plan, server, outcome) }()
 	}

@@ -4,8 +4,6 @@ import (
 	"io"
 	"sync"
 	"time"
-
-	"github.com/sluice-mesh/sluice/mesh/proxy/relay"
 )
 
 // BeginDrain begins to send callers away: every inbound response is the last of its connection. Requests
@@ -78,37 +76,5 @@ func (t *tracker) closeAll() {
 	t.closed = true
 	for c := range t.open {
 		_ = c.Close()
-	}
-}
-
-// idlers are the relayed connections that end when nothing has moved on them for a time.
-type idlers struct {
-	mu    sync.Mutex
-	limit map[*relay.Pair]time.Duration
-}
-
-// add enters a connection; leave must follow.
-func (i *idlers) add(pair *relay.Pair, limit time.Duration) (leave func()) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.limit == nil {
-		i.limit = map[*relay.Pair]time.Duration{}
-	}
-	i.limit[pair] = limit
-	return func() {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		delete(i.limit, pair)
-	}
-}
-
-// cut closes those that have been quiet for too long.
-func (i *idlers) cut() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for pair, limit := range i.limit {
-		if pair.Quiet() >= limit {
-			_ = pair.Close()
-		}
 	}
 }

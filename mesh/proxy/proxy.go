@@ -36,6 +36,7 @@ import (
 	"github.com/sluice-mesh/sluice/mesh/proxy/h1"
 	"github.com/sluice-mesh/sluice/mesh/proxy/h2"
 	"github.com/sluice-mesh/sluice/mesh/proxy/observe"
+	"github.com/sluice-mesh/sluice/mesh/proxy/relay"
 	"github.com/sluice-mesh/sluice/mesh/proxy/table"
 	"github.com/sluice-mesh/sluice/mesh/proxy/telemetry"
 )
@@ -158,7 +159,7 @@ type Proxy struct {
 	out, in     engines
 	open        tracker // relayed connections
 	silent      tracker // connections whose clients have not spoken yet
-	idle        idlers
+	idle        relay.Idlers
 	called      called
 	upstreamTLS upstreamTLS
 }
@@ -306,7 +307,7 @@ func (p *Proxy) housekeep(ctx context.Context) {
 		if n := t.CloseOverdue(now, p.Drain); n > 0 {
 			p.Logger.Info("closed streams of revisions without weight", "streams", n, "drain", p.Drain)
 		}
-		p.idle.cut()
+		p.idle.Cut(now)
 		if now.Sub(swept) >= p.SeriesRetention/15 {
 			swept = now
 			if p.Release != nil {

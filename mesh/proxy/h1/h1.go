@@ -26,6 +26,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluice-mesh/sluice/mesh/proxy/engine"
+	"github.com/sluice-mesh/sluice/mesh/proxy/relay"
 	"github.com/sluice-mesh/sluice/mesh/proxy/table"
 )
 
@@ -35,7 +36,8 @@ type Server struct {
 	inbound  bool
 	draining atomic.Bool
 	mirrors  atomic.Int64
-	running  sync.WaitGroup  // connections, copies of requests, the janitor
+	running  sync.WaitGroup // connections, copies of requests, the janitor
+	tunnels  relay.Idlers
 	life     context.Context // of copies, which nobody waits for
 	die      context.CancelFunc
 

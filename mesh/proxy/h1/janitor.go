@@ -66,6 +66,7 @@ func (s *Server) watch() {
 			}
 		}
 		s.mu.Unlock()
+		s.tunnels.Cut(time.Now())
 		for i, c := range suspects {
 			c.look(tick)
 			suspects[i] = nil

@@ -223,27 +223,3 @@ func TestBodyThatFillsTheBuffer(t *testing.T) {
 		t.Errorf("heard %q", got)
 	}
 }
-
-// The time limit of a request is not one of what it has been upgraded to.
-func TestUpgradeOutlivesTheRequestTimeout(t *testing.T) {
-	const limit = 100 * time.Millisecond
-	app := raw(t, func(c net.Conn, r *bufio.Reader) {
-		readHead(r)
-		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-		io.Copy(c, r)
-	})
-	b := outbound(t, nil)
-	b.apply(with(ir.Policy{Timeouts: ir.Timeouts{Request: limit}}, app))
-	conn, r := b.say("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-	if head := readHead(r); !strings.HasPrefix(head, "HTTP/1.1 101 ") {
-		t.Fatalf("heard %q", head)
-	}
-	time.Sleep(2 * limit)
-	for range 3 {
-		io.WriteString(conn, "hello")
-		got := make([]byte, 5)
-		if _, err := io.ReadFull(r, got); err != nil || string(got) != "hello" {
-			t.Fatalf("heard %q, %v", got, err)
-		}
-	}
-}

@@ -31,6 +31,9 @@ type Conn interface {
 
 // Pair is two connections joined. Run carries, Close ends it from outside.
 type Pair struct {
+	// Ahead is what the client has said already, which goes to the server first.
+	Ahead []byte
+
 	client, server Conn
 
 	mu    sync.Mutex
@@ -48,9 +51,9 @@ func (p *Pair) Run() error {
 	up := make(chan struct{})
 	go func() {
 		defer close(up)
-		p.carry(p.server, p.client)
+		p.carry(p.server, p.client, p.Ahead)
 	}()
-	p.carry(p.client, p.server)
+	p.carry(p.client, p.server, nil)
 	<-up
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,8 +85,14 @@ func (p *Pair) Quiet() time.Duration {
 	return quiet
 }
 
-func (p *Pair) carry(to, from Conn) {
-	err := copyAll(to, from)
+func (p *Pair) carry(to, from Conn, ahead []byte) {
+	var err error
+	if len(ahead) > 0 {
+		_, err = to.Write(ahead)
+	}
+	if err == nil {
+		err = copyAll(to, from)
+	}
 	if err == nil {
 		err = to.CloseWrite()
 		if errors.Is(err, unix.ENOTCONN) {
