@@ -19,6 +19,9 @@ const (
 	proxies = 20
 	// leastWeights is how many weights have to have been measured at least.
 	leastWeights = 40
+	// connectTime is enough for most clients to have had a request at the first weight: the first to a pod also
+	// opens its connection, which takes longer than all that the pod does.
+	connectTime = 20 * time.Second
 )
 
 // weightLive takes a release through fifty weights and asks every client's proxy since when each was in
@@ -28,7 +31,9 @@ func (b *bench) weightLive(ctx context.Context, space *harness.Space) error {
 	for weight := int32(2); weight <= 100; weight += 2 {
 		steps = append(steps, harness.Weight(weight))
 	}
-	w, err := newWorld(ctx, space, setting{replicas: 1, clients: proxies, rate: 10, steps: steps, analysis: time.Second})
+	w, err := newWorld(ctx, space, setting{
+		replicas: 1, clients: proxies, rate: 10, steps: steps, analysis: time.Second, warmUp: connectTime,
+	})
 	if err != nil {
 		return err
 	}

@@ -30,8 +30,8 @@ type setting struct {
 	// rate of each client.
 	rate  float64
 	steps []v1alpha1.Step
-	// analysis is how long each weight is judged.
-	analysis time.Duration
+	// analysis is how long each weight is judged, warmUp for how long new pods are not.
+	analysis, warmUp time.Duration
 }
 
 func newWorld(ctx context.Context, space *harness.Space, s setting) (*world, error) {
@@ -46,6 +46,7 @@ func newWorld(ctx context.Context, space *harness.Space, s setting) (*world, err
 	harness.CompareOnly(r) // as by default
 	r.Spec.Analysis.Duration = &metav1.Duration{Duration: s.analysis}
 	r.Spec.Analysis.Interval = &metav1.Duration{Duration: 250 * time.Millisecond}
+	r.Spec.Analysis.Compare.WarmUp = &metav1.Duration{Duration: s.warmUp}
 	r.Spec.Analysis.MinRequests = ptr.To[int32](1)
 	r.Spec.Deadlines.Analysis = &metav1.Duration{Duration: time.Minute}
 	r.Spec.Deadlines.Release = &metav1.Duration{Duration: 20 * time.Minute}
