@@ -7,15 +7,17 @@
 //	GET  /startup   200 once a configuration is in force or the startup grace is over
 //	GET  /ready     the same, and 503 again while draining
 //	GET  /config    the configuration in force as JSON
-//	POST /drain     begins draining; the process goes on until it is told to end
+//	POST /drain     begins draining; the process goes on until it is told to end. Only from its own pod.
 //	     /debug/pprof/ with Sources.Profiling
 package admin
 
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -91,7 +93,11 @@ func Handler(s Sources) http.Handler {
 		encoder.SetIndent("", "  ")
 		_ = encoder.Encode(s.config()) // fails only towards a caller who has gone
 	})
-	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, r *http.Request) {
+		if !fromHere(r) {
+			http.Error(w, "only from the pod itself: kubectl port-forward to this port, or call localhost in one of its containers", http.StatusForbidden)
+			return
+		}
 		s.Drain()
 		fmt.Fprint(w, "draining\n")
 	})
@@ -107,6 +113,19 @@ func Handler(s Sources) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+// fromHere reports whether a request comes from the pod's own network.
+func fromHere(r *http.Request) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	if from.Addr().Unmap().IsLoopback() {
+		return true
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ok && local.AddrPort().Addr().Unmap() == from.Addr().Unmap()
 }
 
 func (s *Sources) answerStartup(w http.ResponseWriter) {
