@@ -3,14 +3,20 @@ package h1_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sluice-mesh/sluice/mesh/ir"
+	"github.com/sluice-mesh/sluice/mesh/proxy/engine"
 )
 
 func TestDeadEndpointCountsAgainstTheDrawnRevision(t *testing.T) {
@@ -239,4 +245,41 @@ func TestApplicationGoneBehindItsProxy(t *testing.T) {
 	if response.StatusCode != 503 || response.Header.Get("Sluice-Unprocessed") != "" {
 		t.Errorf("answer to an outsider: %d, %v", response.StatusCode, response.Header)
 	}
+}
+
+// A fault of ours ends the connection that it happened on, and nothing else.
+func TestFaultOfTheProxy(t *testing.T) {
+	var faulty atomic.Bool
+	b := outbound(t, func(o *engine.Options) {
+		o.Random = func(n uint32) uint32 {
+			if faulty.CompareAndSwap(true, false) {
+				panic("drawn")
+			}
+			return rand.Uint32N(n)
+		}
+	})
+	b.apply(shop(release(1, 50), revisions{"v1": {says(t, "v")}, "v2": {says(t, "v")}}))
+	other, r := b.say("")
+	served := func() {
+		t.Helper()
+		io.WriteString(other, "GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+		response, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(response.Body); err != nil || string(body) != "v" {
+			t.Errorf("another connection heard %q, %v", body, err)
+		}
+	}
+	served()
+	for _, body := range []string{"Content-Length: 0\r\n\r\n", "Content-Length: 100000\r\n\r\nbegun"} {
+		faulty.Store(true)
+		conn, _ := b.say("POST / HTTP/1.1\r\nHost: shop\r\n" + body)
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if got, err := io.ReadAll(conn); len(got) > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("heard %q, %v; want a reset", got, err)
+		}
+	}
+	eventually(t, "the end of its requests", func() bool { return b.Active() == 0 })
+	served()
 }

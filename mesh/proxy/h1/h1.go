@@ -88,7 +88,8 @@ func (s *Server) Serve(nc net.Conn, dst netip.AddrPort) {
 
 // leave closes a connection. A fault of ours ends the connection that it happened on, and not the proxy.
 func (s *Server) leave(c *conn) {
-	if fault := recover(); fault != nil {
+	fault := recover()
+	if fault != nil {
 		s.Logger.Error("connection ended by a fault of the proxy", "to", c.dst, "fault", fault, "stack", string(debug.Stack()))
 		c.abort = true
 	}
@@ -100,7 +101,9 @@ func (s *Server) leave(c *conn) {
 		c.lingeringClose()
 	}
 	_ = c.conn.Close()
-	c.drop()
+	if fault == nil { // or the pump may still use the buffer
+		c.drop()
+	}
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
