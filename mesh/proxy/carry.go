@@ -139,9 +139,6 @@ func (p *Proxy) record(c captured, server upstream, plan *table.Plan, count *cou
 	p.Observer.End(nil, &r)
 }
 
-// drop resets a connection that cannot be served.
-func (p *Proxy) drop(c captured, why error) { dropper{p, why}.Serve(c.client(), c.dst) }
-
 func (p *Proxy) dial(ctx context.Context, to netip.AddrPort, timeout time.Duration) (*net.TCPConn, error) {
 	dialer := net.Dialer{Timeout: timeout}
 	conn, err := dialer.DialContext(ctx, "tcp", to.String())

@@ -30,37 +30,39 @@ func (e engines) drain()      { e.http1.Drain(); e.http2.Drain() }
 func (e engines) active() int { return e.http1.Active() + e.http2.Active() }
 func (e engines) close()      { e.http1.Close(); e.http2.Close() }
 
-// detect listens to what a client of a service that speaks HTTP or TLS says first, and chooses the engine
-// for it; nil: none, it is to be carried as it is. A connection whose client has not spoken yet is open but
-// not in flight.
-func (p *Proxy) detect(ctx context.Context, c captured, port *table.Port, from engines) (captured, server) {
+// serve carries a connection that was going to dst, and closes it.
+type serve func(conn net.Conn, dst netip.AddrPort)
+
+// detect listens to what a client of a service that speaks HTTP or TLS says first, and chooses who serves it;
+// nil: it is to be carried as it is. A connection whose client has not spoken yet is open but not in flight.
+func (p *Proxy) detect(ctx context.Context, c captured, port *table.Port, from engines) (captured, serve) {
 	leave := p.silent.add(c.TCPConn)
 	verdict, err := sniff.Head(c.TCPConn, firstBytes, moreBytes)
 	leave()
 	if err != nil {
-		return c, dropper{p, err}
+		return c, p.dropping(c, err)
 	}
 	if verdict == sniff.Silent {
-		return c, leaver{}
+		return c, hangUp
 	}
 	return p.choose(ctx, c, port, verdict, from)
 }
 
 // choose takes the engine for what a client speaks. TLS is ended here where we have the certificate for it;
 // otherwise it is known by the name that is asked for, and passes through.
-func (p *Proxy) choose(ctx context.Context, c captured, port *table.Port, verdict sniff.Verdict, from engines) (captured, server) {
+func (p *Proxy) choose(ctx context.Context, c captured, port *table.Port, verdict sniff.Verdict, from engines) (captured, serve) {
 	switch verdict {
 	case sniff.HTTP1:
-		return c, from.http1
+		return c, from.http1.Serve
 	case sniff.HTTP2:
-		return c, from.http2
+		return c, from.http2.Serve
 	case sniff.TLS:
 		leave := p.silent.add(c.TCPConn)
 		hello, err := sniff.Hello(c.TCPConn, moreBytes)
 		leave()
 		switch {
 		case ctx.Err() != nil:
-			return c, dropper{p, ctx.Err()}
+			return c, p.dropping(c, ctx.Err())
 		case err != nil:
 			return c, nil // not our business
 		}
@@ -79,39 +81,33 @@ func (p *Proxy) choose(ctx context.Context, c captured, port *table.Port, verdic
 }
 
 // terminate ends TLS.
-func (p *Proxy) terminate(ctx context.Context, c captured, port *table.Port, config *tls.Config, from engines) (captured, server) {
+func (p *Proxy) terminate(ctx context.Context, c captured, port *table.Port, config *tls.Config, from engines) (captured, serve) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
 	c.secure = tls.Server(c.TCPConn, config)
 	if err := c.secure.HandshakeContext(ctx); err != nil {
-		return c, dropper{p, err}
+		return c, p.dropping(c, err)
 	}
 	switch protocol := c.secure.ConnectionState().NegotiatedProtocol; {
 	case protocol == "h2":
-		return c, from.http2
+		return c, from.http2.Serve
 	case protocol == "http/1.1", port.Protocol.SpeaksHTTP():
-		return c, from.http1
+		return c, from.http1.Serve
 	default:
 		return c, nil
 	}
 }
 
-// dropper is the engine of connections that cannot be served.
-type dropper struct {
-	proxy *Proxy
-	why   error
+// drop resets a connection that cannot be served.
+func (p *Proxy) drop(c captured, why error) {
+	p.Logger.Debug("connection dropped", "from", c.RemoteAddr(), "to", c.dst, "error", why)
+	reset(c.client())
 }
 
-func (d dropper) Serve(conn net.Conn, dst netip.AddrPort) {
-	d.proxy.Logger.Debug("connection dropped", "from", conn.RemoteAddr(), "to", dst, "error", d.why)
-	reset(conn)
+func (p *Proxy) dropping(c captured, why error) serve {
+	return func(net.Conn, netip.AddrPort) { p.drop(c, why) }
 }
-func (dropper) Drain()      {}
-func (dropper) Active() int { return 0 }
-func (dropper) Close()      {}
 
-// leaver is the engine of clients that leave without a word, such as probes of a port: there is nothing to
-// carry, and nothing that the service could be judged by.
-type leaver struct{ dropper }
-
-func (leaver) Serve(conn net.Conn, _ netip.AddrPort) { _ = conn.Close() }
+// hangUp serves clients that leave without a word, such as probes of a port: there is nothing to carry, and
+// nothing that the service could be judged by.
+func hangUp(conn net.Conn, _ netip.AddrPort) { _ = conn.Close() }

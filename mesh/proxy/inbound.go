@@ -20,8 +20,8 @@ func (p *Proxy) inbound(ctx context.Context, c captured) {
 	case port.Protocol == ir.Undeclared:
 		p.undeclaredInbound(ctx, c, port)
 	default:
-		if c, engine := p.detect(ctx, c, port, p.in); engine != nil {
-			engine.Serve(c.client(), c.dst)
+		if c, serve := p.detect(ctx, c, port, p.in); serve != nil {
+			serve(c.client(), c.dst)
 		} else {
 			p.straight(ctx, c, p.table.Load().Inbound(c.dst.Port(), "")) // it may have changed meanwhile
 		}
@@ -46,10 +46,10 @@ func (p *Proxy) undeclaredInbound(ctx context.Context, c captured, port *table.P
 		p.drop(c, err)
 		return
 	}
-	c, engine := p.choose(ctx, c, port, verdict, p.in)
-	if engine != nil {
+	c, serve := p.choose(ctx, c, port, verdict, p.in)
+	if serve != nil {
 		_ = server.Close()
-		engine.Serve(c.client(), c.dst)
+		serve(c.client(), c.dst)
 		return
 	}
 	count.as(port.As(ir.TCP).InboundSeries(false))

@@ -37,8 +37,8 @@ func (p *Proxy) outbound(ctx context.Context, c captured) {
 	case port.Protocol == ir.Undeclared:
 		p.undeclared(ctx, c, port)
 	default:
-		if c, engine := p.detect(ctx, c, port, p.out); engine != nil {
-			engine.Serve(c.client(), c.dst)
+		if c, serve := p.detect(ctx, c, port, p.out); serve != nil {
+			serve(c.client(), c.dst)
 		} else if port = p.table.Load().Outbound(c.dst); port != nil { // the client may have been silent for long
 			p.drawn(ctx, c, port)
 		} else {
@@ -96,10 +96,10 @@ func (p *Proxy) undeclared(ctx context.Context, c captured, port *table.Port) {
 		p.drop(c, err)
 		return
 	}
-	c, engine := p.choose(ctx, c, port, verdict, p.out)
-	if engine != nil {
+	c, serve := p.choose(ctx, c, port, verdict, p.out)
+	if serve != nil {
 		p.dismiss(&plan, server)
-		engine.Serve(c.client(), c.dst)
+		serve(c.client(), c.dst)
 		return
 	}
 	count.as(plan.Series)
