@@ -40,6 +40,11 @@ var rules = map[string]rule{
 		never: []string{"./mesh/xds/server", "./analysis", "./notifier"},
 		why:   "those are the operator's",
 	},
+	"what tests share is in no program": {
+		of:    []string{"cmd/..."},
+		never: []string{"./mesh/proxy/proxytest"},
+		why:   "it brings package testing along",
+	},
 	"the mesh knows nothing of releases": {
 		of:    []string{"mesh/..."},
 		never: append([]string{"./api", "./controllers", "./analysis", "./notifier", "./internal/cli"}, kubernetes...),

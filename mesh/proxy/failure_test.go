@@ -120,35 +120,6 @@ func TestClientsCancelIs499(t *testing.T) {
 	eventually(t, "the cancelled request to count", func() bool { return b.total("revision=v2", "code=499") == 1 })
 }
 
-// raw is a server that answers every connection with what respond writes.
-func raw(t *testing.T, respond func(net.Conn, *bufio.Reader)) netip.AddrPort {
-	l := listen(t, podHost()+":0")
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				respond(conn, bufio.NewReader(conn))
-			}()
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).AddrPort()
-}
-
-func readHead(r *bufio.Reader) string {
-	var head strings.Builder
-	for {
-		line, err := r.ReadString('\n')
-		head.WriteString(line)
-		if err != nil || line == "\r\n" {
-			return head.String()
-		}
-	}
-}
-
 func TestResponseThatBreaksOffIsNotASuccess(t *testing.T) {
 	half := raw(t, func(c net.Conn, r *bufio.Reader) {
 		readHead(r)

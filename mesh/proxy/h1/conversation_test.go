@@ -43,7 +43,7 @@ func FuzzConversation(f *testing.F) {
 		mu.Unlock()
 	})
 	b := outbound(f, nil)
-	b.apply(plainShop(app))
+	b.Apply(plainShop(app))
 	f.Fuzz(func(t *testing.T, sent []byte, cut uint8) {
 		if len(sent) > 16<<10 {
 			return

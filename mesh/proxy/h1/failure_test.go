@@ -21,7 +21,7 @@ import (
 
 func TestDeadEndpointCountsAgainstTheDrawnRevision(t *testing.T) {
 	b := outbound(t, nil)
-	b.apply(shop(release(1, 100), revisions{"v1": {says(t, "v1")}, "v2": {closedPort(t)}}))
+	b.Apply(shop(release(1, 100), revisions{"v1": {says(t, "v1")}, "v2": {closedPort(t)}}))
 	response, err := b.client().Get("http://shop.demo/")
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func TestDeadEndpointCountsAgainstTheDrawnRevision(t *testing.T) {
 		!strings.Contains(string(body), "demo/shop revision v2") {
 		t.Errorf("answer %d %q, want 503 by sluice that names service and revision", response.StatusCode, body)
 	}
-	if got := b.total("revision=v2", "weight=100", "code=0"); got != 1 {
+	if got := b.Total("revision=v2", "weight=100", "code=0"); got != 1 {
 		t.Errorf("code 0 of the canary = %v, want 1", got)
 	}
 }
@@ -41,7 +41,7 @@ func TestDeadEndpointCountsAgainstTheDrawnRevision(t *testing.T) {
 // the request once.
 func TestRetryStaysInTheRevisionAndHidesNothing(t *testing.T) {
 	b := outbound(t, nil)
-	b.apply(shop(release(1, 100), revisions{
+	b.Apply(shop(release(1, 100), revisions{
 		"v1": {says(t, "v1")}, "v2": {says(t, "v2"), closedPort(t)},
 	}))
 	client := b.client()
@@ -57,11 +57,11 @@ func TestRetryStaysInTheRevisionAndHidesNothing(t *testing.T) {
 			t.Fatalf("answer %d %q, want the canary's other endpoint", response.StatusCode, body)
 		}
 	}
-	missed, ok := b.total("revision=v2", "code=0"), b.total("revision=v2", "code=200")
+	missed, ok := b.Total("revision=v2", "code=0"), b.Total("revision=v2", "code=200")
 	if missed < 1 || ok < 1 || missed+ok != n { // 2^-60: a fair choice of two would avoid one for ever
 		t.Errorf("code 0: %v, code 200: %v; want both, %d in all", missed, ok, n)
 	}
-	if got := b.total("revision=v1"); got != 0 {
+	if got := b.Total("revision=v1"); got != 0 {
 		t.Errorf("%v requests spilled to stable", got)
 	}
 }
@@ -70,11 +70,11 @@ func TestNoEndpointAtAll(t *testing.T) {
 	b := outbound(t, nil)
 	s := shop(ir.Split{}, revisions{"v1": {says(t, "v1")}})
 	s.Subsets[0].Endpoints[0].Draining = true
-	b.apply(s)
+	b.Apply(s)
 	if code, body := get(t, b.client(), "/"); code != 503 || !strings.Contains(body, "no endpoint") {
 		t.Errorf("answer %d %q, want 503 with the reason", code, body)
 	}
-	if got := b.total("code=0"); got != 1 {
+	if got := b.Total("code=0"); got != 1 {
 		t.Errorf("code 0 = %v, want 1", got)
 	}
 }
@@ -86,7 +86,7 @@ func TestClientsCancelIs499(t *testing.T) {
 		<-r.Context().Done()
 	})
 	b := outbound(t, nil)
-	b.apply(shop(release(1, 100), revisions{"v1": {says(t, "v1")}, "v2": {hangs}}))
+	b.Apply(shop(release(1, 100), revisions{"v1": {says(t, "v1")}, "v2": {hangs}}))
 	ctx, cancel := context.WithCancel(context.Background())
 	request, _ := http.NewRequestWithContext(ctx, "GET", "http://shop.demo/", nil)
 	done := make(chan struct{})
@@ -98,12 +98,12 @@ func TestClientsCancelIs499(t *testing.T) {
 		}
 	}()
 	<-reached
-	if got := b.metric("sluice_requests_started_total", "revision=v2"); got != 1 {
+	if got := b.Metric("sluice_requests_started_total", "revision=v2"); got != 1 {
 		t.Errorf("started = %v while it hangs, want 1: exposure counts from the start", got)
 	}
 	cancel()
 	<-done
-	eventually(t, "the cancelled request to count", func() bool { return b.total("revision=v2", "code=499") == 1 })
+	eventually(t, "the cancelled request to count", func() bool { return b.Total("revision=v2", "code=499") == 1 })
 }
 
 func TestResponseThatBreaksOffIsNotASuccess(t *testing.T) {
@@ -112,7 +112,7 @@ func TestResponseThatBreaksOffIsNotASuccess(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
 	})
 	b := outbound(t, nil)
-	b.apply(shop(ir.Split{}, revisions{"v1": {half}}))
+	b.Apply(shop(ir.Split{}, revisions{"v1": {half}}))
 	response, err := b.client().Get("http://shop.demo/")
 	if err != nil {
 		t.Fatal(err)
@@ -121,13 +121,13 @@ func TestResponseThatBreaksOffIsNotASuccess(t *testing.T) {
 		t.Errorf("the caller got %q as a whole response", body)
 	}
 	response.Body.Close()
-	eventually(t, "the broken response to count", func() bool { return b.total("code=502") == 1 })
+	eventually(t, "the broken response to count", func() bool { return b.Total("code=502") == 1 })
 }
 
 func TestEndpointThatHangsUpWithoutAnswer(t *testing.T) {
 	mute := raw(t, func(c net.Conn, r *bufio.Reader) { readHead(r) })
 	b := outbound(t, nil)
-	b.apply(shop(ir.Split{}, revisions{"v1": {mute, says(t, "v1")}}))
+	b.Apply(shop(ir.Split{}, revisions{"v1": {mute, says(t, "v1")}}))
 	client := b.client()
 	bad := 0
 	for range 40 {
@@ -136,7 +136,7 @@ func TestEndpointThatHangsUpWithoutAnswer(t *testing.T) {
 		}
 	}
 	// The request may have been processed, so it is not offered to the other endpoint.
-	if got := b.total("code=0"); bad == 0 || got != float64(bad) {
+	if got := b.Total("code=0"); bad == 0 || got != float64(bad) {
 		t.Errorf("%d answers of 502, code 0 = %v; want the same, above 0", bad, got)
 	}
 }
@@ -148,14 +148,14 @@ func TestKeptConnectionThatDiedIsReplaced(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") // promises to stay, and closes
 	})
 	b := outbound(t, nil)
-	b.apply(shop(ir.Split{}, revisions{"v1": {once}}))
+	b.Apply(shop(ir.Split{}, revisions{"v1": {once}}))
 	client := b.client()
 	for i := range 50 {
 		if code, body := get(t, client, "/"); code != 200 || body != "ok" {
 			t.Fatalf("request %d: %d %q", i, code, body)
 		}
 	}
-	if got := b.total("code=200"); got != 50 {
+	if got := b.Total("code=200"); got != 50 {
 		t.Errorf("code 200 = %v, want 50", got)
 	}
 }
@@ -170,10 +170,10 @@ func TestAddressThatPassedToAnotherRevision(t *testing.T) {
 			appDoor := netip.AddrPortFrom(host, 9000)
 			called := inbound(t, appDoor, "v3")
 			door := netip.MustParseAddrPort(called.door)
-			called.apply(shop(ir.Split{}, revisions{"v3": {appDoor}}))
+			called.Apply(shop(ir.Split{}, revisions{"v3": {appDoor}}))
 
 			caller := outbound(t, nil)
-			caller.apply(shop(release(1, 100), revisions{
+			caller.Apply(shop(release(1, 100), revisions{
 				"v1": {says(t, "v1")}, "v2": {door, says(t, "v2")},
 			}))
 			client := caller.client()
@@ -189,10 +189,10 @@ func TestAddressThatPassedToAnotherRevision(t *testing.T) {
 					t.Fatalf("answer %d %q", response.StatusCode, got)
 				}
 			}
-			if got := caller.total("revision=v2", "code=200"); got != 40 {
+			if got := caller.Total("revision=v2", "code=200"); got != 40 {
 				t.Errorf("code 200 = %v, want 40: a stale address is no failure of the canary", got)
 			}
-			if got := called.total("reporter=destination"); got != 0 {
+			if got := called.Total("reporter=destination"); got != 0 {
 				t.Errorf("the called pod counted %v requests that were not for it", got)
 			}
 		})
@@ -203,13 +203,13 @@ func TestOnlyEndpointIsAnotherRevision(t *testing.T) {
 	host := netip.MustParseAddr(podHost())
 	appDoor := netip.AddrPortFrom(host, 9000)
 	called := inbound(t, appDoor, "v3")
-	called.apply(shop(ir.Split{}, revisions{"v3": {appDoor}}))
+	called.Apply(shop(ir.Split{}, revisions{"v3": {appDoor}}))
 	caller := outbound(t, nil)
-	caller.apply(shop(ir.Split{}, revisions{"v2": {netip.MustParseAddrPort(called.door)}}))
+	caller.Apply(shop(ir.Split{}, revisions{"v2": {netip.MustParseAddrPort(called.door)}}))
 	if code, body := get(t, caller.client(), "/"); code != 503 || !strings.Contains(body, "not processed") {
 		t.Errorf("answer %d %q, want 503 that says the request was not processed", code, body)
 	}
-	if got := caller.total("code=0"); got != 1 {
+	if got := caller.Total("code=0"); got != 1 {
 		t.Errorf("code 0 = %v, want 1", got)
 	}
 }
@@ -219,9 +219,9 @@ func TestOnlyEndpointIsAnotherRevision(t *testing.T) {
 func TestApplicationGoneBehindItsProxy(t *testing.T) {
 	gone := closedPort(t)
 	called := inbound(t, gone, "v1")
-	called.apply(shop(ir.Split{}, revisions{"v1": {gone}}))
+	called.Apply(shop(ir.Split{}, revisions{"v1": {gone}}))
 	caller := outbound(t, nil)
-	caller.apply(shop(ir.Split{}, revisions{
+	caller.Apply(shop(ir.Split{}, revisions{
 		"v1": {netip.MustParseAddrPort(called.door), says(t, "v1")},
 	}))
 	client := caller.client()
@@ -230,10 +230,10 @@ func TestApplicationGoneBehindItsProxy(t *testing.T) {
 			t.Fatalf("answer %d %q", code, body)
 		}
 	}
-	if missed, ok := caller.total("code=0"), caller.total("code=200"); missed < 1 || missed+ok != 40 {
+	if missed, ok := caller.Total("code=0"), caller.Total("code=200"); missed < 1 || missed+ok != 40 {
 		t.Errorf("code 0: %v, code 200: %v; want some of the first and 40 in all", missed, ok)
 	}
-	if got := called.total("reporter=destination", "source=mesh", "code=0"); got < 1 {
+	if got := called.Total("reporter=destination", "source=mesh", "code=0"); got < 1 {
 		t.Errorf("the called pod's proxy counts %v unreached, want some", got)
 	}
 	// To a caller outside the mesh it says nothing of the sort.
@@ -258,7 +258,7 @@ func TestFaultOfTheProxy(t *testing.T) {
 			return rand.Uint32N(n)
 		}
 	})
-	b.apply(shop(release(1, 50), revisions{"v1": {says(t, "v")}, "v2": {says(t, "v")}}))
+	b.Apply(shop(release(1, 50), revisions{"v1": {says(t, "v")}, "v2": {says(t, "v")}}))
 	other, r := b.say("")
 	served := func() {
 		t.Helper()

@@ -71,20 +71,20 @@ func TestChainCountsAtBothEnds(t *testing.T) {
 	app := serve(t, func(_ http.ResponseWriter, r *http.Request) { intended <- r.Header.Get("Sluice-Intended") })
 	caller, called := chain(t, app)
 	get(t, caller.client(), "/")
-	eventually(t, "both ends to count", func() bool { return caller.total("code=200") == 1 && called.total("source=mesh") == 1 })
+	eventually(t, "both ends to count", func() bool { return caller.Total("code=200") == 1 && called.Total("source=mesh") == 1 })
 	if got := <-intended; got != "" {
 		t.Errorf("the application saw sluice-intended %q", got)
 	}
-	if got := caller.total("reporter=source", "revision=v1", "code=200"); got != 1 {
+	if got := caller.Total("reporter=source", "revision=v1", "code=200"); got != 1 {
 		t.Errorf("source counts %v, want 1", got)
 	}
-	if got := called.total("reporter=destination", "source=mesh", "service=shop", "revision=v1", "weight=", "code=200"); got != 1 {
+	if got := called.Total("reporter=destination", "source=mesh", "service=shop", "revision=v1", "weight=", "code=200"); got != 1 {
 		t.Errorf("destination counts %v of the mesh, want 1", got)
 	}
 	get(t, called.client(), "/")
 	<-intended
 	eventually(t, "the destination to count an outsider", func() bool {
-		return called.total("reporter=destination", "source=unknown", "code=200") == 1
+		return called.Total("reporter=destination", "source=unknown", "code=200") == 1
 	})
 }
 
@@ -235,7 +235,7 @@ func TestExpectContinue(t *testing.T) {
 			t.Errorf("heard %q, want 413", head)
 		}
 	})
-	eventually(t, "both to count", func() bool { return caller.total("code=200") == 1 && caller.total("code=413") == 1 })
+	eventually(t, "both to count", func() bool { return caller.Total("code=200") == 1 && caller.Total("code=413") == 1 })
 }
 
 func TestEarlyHintsPass(t *testing.T) {
@@ -291,7 +291,7 @@ func TestWebSocket(t *testing.T) {
 	})
 	b := outbound(t, nil)
 	ends := revisions{"v1": {says(t, "v1")}, "v2": {app}}
-	b.apply(shop(release(1, 100), ends))
+	b.Apply(shop(release(1, 100), ends))
 	dialer := websocket.Dialer{NetDial: func(_, _ string) (net.Conn, error) { return net.Dial("tcp", b.door) }}
 	conn, _, err := dialer.Dial("ws://shop.demo/chat", nil)
 	if err != nil {
@@ -312,19 +312,19 @@ func TestWebSocket(t *testing.T) {
 	if err := say(); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.total("revision=v2", "code=101"); got != 1 {
+	if got := b.Total("revision=v2", "code=101"); got != 1 {
 		t.Errorf("code 101 = %v while the connection is open, want 1", got)
 	}
-	b.apply(shop(release(2, 0), ends))
+	b.Apply(shop(release(2, 0), ends))
 	if err := say(); err != nil {
 		t.Errorf("cut at once: %v", err)
 	}
-	b.table.Load().CloseOverdue(time.Now().Add(time.Hour), time.Minute)
+	b.Table().CloseOverdue(time.Now().Add(time.Hour), time.Minute)
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, _, err = conn.ReadMessage(); err == nil {
 		t.Error("it outlives the drain of its revision")
 	}
-	if got := b.total(); got != 1 {
+	if got := b.Total(); got != 1 {
 		t.Errorf("counted %v requests, want 1", got)
 	}
 	eventually(t, "the end", func() bool { return b.Active() == 0 })

@@ -108,7 +108,7 @@ func TestByteByByte(t *testing.T) {
 			t.Fatalf("heard %q, %v", got, err)
 		}
 	}
-	eventually(t, "three requests", func() bool { return caller.total("code=200") == 3 })
+	eventually(t, "three requests", func() bool { return caller.Total("code=200") == 3 })
 }
 
 func TestHTTP10(t *testing.T) {
@@ -165,7 +165,7 @@ func TestBadResponses(t *testing.T) {
 				io.Copy(io.Discard, r)
 			})
 			b := outbound(t, nil)
-			b.apply(plainShop(app))
+			b.Apply(plainShop(app))
 			_, r := b.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 			head := readHead(r)
 			for strings.HasPrefix(head, "HTTP/1.1 103") {
@@ -190,7 +190,7 @@ func TestUnaskedResponse(t *testing.T) {
 		}
 	})
 	b := outbound(t, nil)
-	b.apply(plainShop(app))
+	b.Apply(plainShop(app))
 	client := b.client()
 	for range 5 {
 		if _, body := get(t, client, "/"); body != "ok" {
@@ -214,7 +214,7 @@ func TestPostMeetsClosedConnection(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 	})
 	b := outbound(t, nil)
-	b.apply(plainShop(app))
+	b.Apply(plainShop(app))
 	conn, r := b.say("")
 	for range 20 {
 		for _, request := range []string{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"} {
@@ -252,7 +252,7 @@ func TestWhatIsRepeated(t *testing.T) {
 			}
 		})
 		b := outbound(t, nil)
-		b.apply(plainShop(app))
+		b.Apply(plainShop(app))
 		_, r := b.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n" + c.method + " / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
 		readHead(r)
 		if head := readHead(r); !strings.HasPrefix(head, c.status) || arrived.Load() != c.arrives {
@@ -375,7 +375,7 @@ func TestEarlyResponse(t *testing.T) {
 	}
 	conn.Close()
 	sending.Wait()
-	eventually(t, "the count", func() bool { return caller.total("code=413") == 1 })
+	eventually(t, "the count", func() bool { return caller.Total("code=413") == 1 })
 }
 
 func TestBadChunksOnTheirWay(t *testing.T) {
@@ -463,7 +463,7 @@ func TestOverTLS(t *testing.T) {
 			return (&tls.Dialer{Config: trusting}).DialContext(ctx, "tcp", e.Address.String())
 		}
 	})
-	b.apply(plainShop(secure.Listener.Addr().(*net.TCPAddr).AddrPort()))
+	b.Apply(plainShop(secure.Listener.Addr().(*net.TCPAddr).AddrPort()))
 	l := listen(t, "127.0.0.1:0")
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -490,6 +490,6 @@ func TestOverTLS(t *testing.T) {
 	}
 	client.CloseIdleConnections()
 	l.Close()
-	eventually(t, "the count", func() bool { return b.total("code=200") == 20 })
+	eventually(t, "the count", func() bool { return b.Total("code=200") == 20 })
 	serving.Wait()
 }

@@ -43,14 +43,14 @@ func hangs(t *testing.T) (app netip.AddrPort, arrived chan struct{}, letGo chan 
 func TestRequestTimeout(t *testing.T) {
 	app, _, _ := hangs(t)
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{Timeouts: ir.Timeouts{Request: 50 * time.Millisecond}}, app))
+	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{Request: 50 * time.Millisecond}}, app))
 	client := b.client()
 	for range 2 {
 		if code, body := get(t, client, "/"); code != 504 || !strings.Contains(body, "timeout") {
 			t.Errorf("answer %d %q, want 504", code, body)
 		}
 	}
-	if got := b.total("code=504"); got != 2 {
+	if got := b.Total("code=504"); got != 2 {
 		t.Errorf("code 504 = %v, want 2", got)
 	}
 }
@@ -59,7 +59,7 @@ func TestRequestTimeout(t *testing.T) {
 func TestRequestTimeoutDuringTheUpload(t *testing.T) {
 	app, _, _ := hangs(t)
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{Timeouts: ir.Timeouts{Request: 50 * time.Millisecond}}, app))
+	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{Request: 50 * time.Millisecond}}, app))
 	_, r := b.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
 	if head := readHead(r); !strings.HasPrefix(head, "HTTP/1.1 504 ") || !strings.Contains(head, "Connection: close") {
 		t.Errorf("heard %q, want 504 and the end", head)
@@ -76,7 +76,7 @@ func TestEarlyRefusalWithRetries(t *testing.T) {
 		io.Copy(io.Discard, r)
 	})
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{Retry: &ir.Retry{Attempts: 2, On: []ir.RetryOn{ir.On5xx}}}, app))
+	b.Apply(with(ir.Policy{Retry: &ir.Retry{Attempts: 2, On: []ir.RetryOn{ir.On5xx}}}, app))
 	_, r := b.say("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
 	if got := answers(t, r); len(got) != 1 || got[0] != "503 abcdef" {
 		t.Errorf("heard %q", got)
@@ -87,7 +87,7 @@ func TestEarlyRefusalWithRetries(t *testing.T) {
 func TestNoTimeToRepeat(t *testing.T) {
 	app := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{
+	b.Apply(with(ir.Policy{
 		Timeouts: ir.Timeouts{Request: time.Second},
 		Retry:    &ir.Retry{Attempts: 50, On: []ir.RetryOn{ir.On5xx}, BackOff: 200 * time.Millisecond, MaxBackOff: time.Hour},
 	}, app))
@@ -103,7 +103,7 @@ func TestRequestTimeoutInTheBody(t *testing.T) {
 		io.Copy(io.Discard, r)
 	})
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{Timeouts: ir.Timeouts{Request: 50 * time.Millisecond}}, app))
+	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{Request: 50 * time.Millisecond}}, app))
 	response, err := b.client().Get("http://shop.demo/")
 	if err != nil {
 		t.Fatal(err)
@@ -112,14 +112,14 @@ func TestRequestTimeoutInTheBody(t *testing.T) {
 		t.Error("the caller got a whole response")
 	}
 	response.Body.Close()
-	eventually(t, "the count", func() bool { return b.total("code=504") == 1 })
+	eventually(t, "the count", func() bool { return b.Total("code=504") == 1 })
 }
 
 // A try that takes too long is repeated on another endpoint, and counts.
 func TestPerTryTimeoutIsRetried(t *testing.T) {
 	app, _, _ := hangs(t)
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{
+	b.Apply(with(ir.Policy{
 		Balance: ir.Balance{Balancer: ir.RoundRobin}, Timeouts: ir.Timeouts{PerTry: 50 * time.Millisecond},
 		Retry: &ir.Retry{Attempts: 1, On: []ir.RetryOn{ir.OnTimeout}},
 	}, app, says(t, "v1")))
@@ -129,7 +129,7 @@ func TestPerTryTimeoutIsRetried(t *testing.T) {
 			t.Errorf("answer %d %q", code, body)
 		}
 	}
-	if late, good := b.total("code=504"), b.total("code=200"); late < 1 || late+good != 4 {
+	if late, good := b.Total("code=504"), b.Total("code=200"); late < 1 || late+good != 4 {
 		t.Errorf("code 504 = %v, code 200 = %v", late, good)
 	}
 }
@@ -144,7 +144,7 @@ func TestPerTryTimeoutSparesTheBody(t *testing.T) {
 		}
 	})
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{Timeouts: ir.Timeouts{PerTry: 60 * time.Millisecond}}, app))
+	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{PerTry: 60 * time.Millisecond}}, app))
 	client := b.client()
 	for range 2 {
 		if code, body := get(t, client, "/"); code != 200 || body != "abcdef" {
@@ -164,7 +164,7 @@ func TestIdleTimeout(t *testing.T) {
 		io.Copy(io.Discard, r)
 	})
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{Timeouts: ir.Timeouts{Idle: 150 * time.Millisecond}}, app))
+	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{Idle: 150 * time.Millisecond}}, app))
 	response, err := b.client().Get("http://shop.demo/")
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestIdleTimeout(t *testing.T) {
 	if body, err := io.ReadAll(response.Body); err == nil || string(body) != "aaa" {
 		t.Errorf("heard %q, %v; want the pieces and then an end", body, err)
 	}
-	eventually(t, "the count", func() bool { return b.total("code=504") == 1 })
+	eventually(t, "the count", func() bool { return b.Total("code=504") == 1 })
 }
 
 func TestRetriesByStatus(t *testing.T) {
@@ -186,7 +186,7 @@ func TestRetriesByStatus(t *testing.T) {
 		w.Write(body)
 	})
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{Retry: &ir.Retry{
+	b.Apply(with(ir.Policy{Retry: &ir.Retry{
 		Attempts: 2, On: []ir.RetryOn{ir.OnGatewayError}, BackOff: time.Millisecond,
 	}}, app))
 	client := b.client()
@@ -210,7 +210,7 @@ func TestRetriesByStatus(t *testing.T) {
 	if response.StatusCode != 503 {
 		t.Errorf("POST got %d, want the endpoint's own 503: it must not be repeated", response.StatusCode)
 	}
-	if got := b.total("code=503"); got != 4 {
+	if got := b.Total("code=503"); got != 4 {
 		t.Errorf("code 503 = %v, want 4: the first try counts", got)
 	}
 }
@@ -226,7 +226,7 @@ func TestRetryWithABodyOnItsWay(t *testing.T) {
 				io.Copy(io.Discard, r)
 			})
 			b := outbound(t, nil)
-			b.apply(with(ir.Policy{Balance: ir.Balance{Balancer: ir.RoundRobin}}, refuses, says(t, "v1")))
+			b.Apply(with(ir.Policy{Balance: ir.Balance{Balancer: ir.RoundRobin}}, refuses, says(t, "v1")))
 			ok, failed := 0, 0
 			for range 6 {
 				conn, r := b.say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", c.size))
@@ -259,7 +259,7 @@ func TestRetryWithABodyOnItsWay(t *testing.T) {
 func TestConnectionLimit(t *testing.T) {
 	app, arrived, letGo := hangs(t)
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{Limits: ir.Limits{MaxConnections: 2, MaxPending: 3}}, app))
+	b.Apply(with(ir.Policy{Limits: ir.Limits{MaxConnections: 2, MaxPending: 3}}, app))
 	client := b.client()
 	var served, refused atomic.Int32
 	var all sync.WaitGroup
@@ -293,7 +293,7 @@ func TestConnectionLimit(t *testing.T) {
 func TestWaitingForAConnectionEnds(t *testing.T) {
 	app, arrived, letGo := hangs(t)
 	b := outbound(t, nil)
-	b.apply(with(ir.Policy{Limits: ir.Limits{MaxConnections: 1}}, app))
+	b.Apply(with(ir.Policy{Limits: ir.Limits{MaxConnections: 1}}, app))
 	client := b.client()
 	var first sync.WaitGroup
 	first.Go(func() { get(t, client, "/") })
@@ -301,7 +301,7 @@ func TestWaitingForAConnectionEnds(t *testing.T) {
 	conn, _ := b.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	eventually(t, "the second", func() bool { return b.Active() == 2 })
 	conn.Close()
-	eventually(t, "its end", func() bool { return b.total("code=499") == 1 })
+	eventually(t, "its end", func() bool { return b.Total("code=499") == 1 })
 	close(letGo)
 	first.Wait()
 	if code, _ := get(t, client, "/"); code != 200 {
@@ -341,7 +341,7 @@ func TestFaultsRedirectsAndHeaders(t *testing.T) {
 			ResponseHeaders: ir.HeaderChanges{Remove: []string{"x-gone"}, Set: []ir.Header{{Name: "x-new", Value: "n"}}},
 		},
 	}
-	b.apply(s)
+	b.Apply(s)
 	_, r := b.say("GET /old HTTP/1.1\r\nHost: a\r\n\r\n" + "GET /abort HTTP/1.1\r\nHost: a\r\n\r\n" + "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" +
 		"GET /api/x?q HTTP/1.1\r\nHost: a\r\nX-Drop: 1\r\nX-Set: old\r\nX-Add: old\r\n\r\n")
 	for _, want := range []int{301, 418, 200, 200} {
@@ -385,7 +385,7 @@ func TestMirror(t *testing.T) {
 	s.Routes = []ir.Route{{Name: "m", Mirrors: []ir.Mirror{{Service: "demo/copy", Port: 80, Share: ir.Million}}}}
 	copied := plainShop(mirror)
 	copied.Name, copied.Addresses = "copy", []netip.Addr{netip.MustParseAddr("10.96.0.9")}
-	b.apply(copied, s)
+	b.Apply(copied, s)
 	conn, r := b.say("POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbodyPOST /c HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nlat")
 	time.Sleep(10 * time.Millisecond)
 	io.WriteString(conn, "er!")
@@ -401,7 +401,7 @@ func TestMirror(t *testing.T) {
 	if !seen["POST /a?b body"] || !seen["POST /c later!"] {
 		t.Errorf("the mirror got %v", seen)
 	}
-	if n := b.total("service=copy"); n > 0 {
+	if n := b.Total("service=copy"); n > 0 {
 		t.Errorf("the copy was counted: %v", n)
 	}
 }
@@ -409,7 +409,7 @@ func TestMirror(t *testing.T) {
 // The janitor's times, shortened.
 func TestHeadThatDoesNotCome(t *testing.T) {
 	b := outbound(t, func(o *engine.Options) { o.Limits.HeaderTime = 200 * time.Millisecond })
-	b.apply(plainShop(says(t, "v1")))
+	b.Apply(plainShop(says(t, "v1")))
 	conn, r := b.say("GET / HTTP/1.1\r\nHo")
 	if head := readHead(r); !strings.HasPrefix(head, "HTTP/1.1 408 ") {
 		t.Errorf("heard %q, want 408", head)
@@ -424,7 +424,7 @@ func TestHeadThatDoesNotCome(t *testing.T) {
 
 func TestIdleConnectionEnds(t *testing.T) {
 	b := outbound(t, func(o *engine.Options) { o.Limits.IdleTime = 300 * time.Millisecond })
-	b.apply(plainShop(says(t, "v1")))
+	b.Apply(plainShop(says(t, "v1")))
 	_, r := b.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	if head := readHead(r); !strings.HasPrefix(head, "HTTP/1.1 200 ") {
 		t.Fatal(head)
@@ -437,7 +437,7 @@ func TestIdleConnectionEnds(t *testing.T) {
 func TestDrain(t *testing.T) {
 	app := says(t, "v1")
 	called := inbound(t, app, "v1")
-	called.apply(plainShop(app))
+	called.Apply(plainShop(app))
 	_, idle := called.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	if head := readHead(idle); strings.Contains(head, "close") {
 		t.Fatalf("before: %q", head)
@@ -462,7 +462,7 @@ func TestDrain(t *testing.T) {
 func TestCloseEndsEverything(t *testing.T) {
 	app, arrived, _ := hangs(t)
 	b := outbound(t, nil)
-	b.apply(plainShop(app))
+	b.Apply(plainShop(app))
 	conn, r := b.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	<-arrived
 	idle := b.dial()
@@ -484,7 +484,7 @@ func TestCloseEndsEverything(t *testing.T) {
 func TestSwapsUnderLoad(t *testing.T) {
 	b := outbound(t, nil)
 	first, second, third, canary := says(t, "x"), says(t, "x"), says(t, "x"), says(t, "x")
-	b.apply(plainShop(first))
+	b.Apply(plainShop(first))
 	ctx, cancel := context.WithCancel(context.Background())
 	var load sync.WaitGroup
 	var served atomic.Int64
@@ -515,7 +515,7 @@ func TestSwapsUnderLoad(t *testing.T) {
 	sets := [][]netip.AddrPort{{first, second}, {second}, {second, third}, {third, first}, {first}}
 	for i := range 200 {
 		before := served.Load()
-		b.apply(shop(release(int64(i+1), uint32(i%100)), revisions{"v1": sets[i%5], "v2": {canary}}))
+		b.Apply(shop(release(int64(i+1), uint32(i%100)), revisions{"v1": sets[i%5], "v2": {canary}}))
 		eventually(t, "requests to go on", func() bool { return served.Load() > before+3 || t.Failed() })
 	}
 	cancel()
@@ -534,7 +534,7 @@ func TestStreamsAreCutAtTheDrain(t *testing.T) {
 	})
 	b := outbound(t, nil)
 	ends := revisions{"v1": {says(t, "v1")}, "v2": {app}}
-	b.apply(shop(release(1, 100), ends))
+	b.Apply(shop(release(1, 100), ends))
 	client := b.client()
 	get(t, client, "/short")
 	response, err := client.Get("http://shop.demo/")
@@ -543,9 +543,9 @@ func TestStreamsAreCutAtTheDrain(t *testing.T) {
 	}
 	defer response.Body.Close()
 	io.ReadFull(response.Body, make([]byte, 3))
-	b.apply(shop(release(2, 0), ends))
+	b.Apply(shop(release(2, 0), ends))
 	eventually(t, "the cut", func() bool {
-		return b.table.Load().CloseOverdue(time.Now().Add(time.Hour), time.Minute) == 1
+		return b.Table().CloseOverdue(time.Now().Add(time.Hour), time.Minute) == 1
 	})
 	if _, err := io.ReadAll(response.Body); err == nil {
 		t.Error("it came to an orderly end")
@@ -563,7 +563,7 @@ func TestRefusedExpectationEndsTheConnection(t *testing.T) {
 		}
 	})
 	b := outbound(t, nil)
-	b.apply(plainShop(app))
+	b.Apply(plainShop(app))
 	conn, r := b.say("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n")
 	if head := readHead(r); !strings.Contains(head, "Connection: close\r\n") {
 		t.Errorf("heard %q", head)

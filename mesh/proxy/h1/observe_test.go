@@ -50,7 +50,7 @@ func TestAccessLogAndTrace(t *testing.T) {
 		Tracing:   ir.Tracing{Endpoint: "http://127.0.0.1:1/v1/traces", Share: ir.Million},
 	})
 	b := outbound(t, func(o *engine.Options) { o.Observer = observer })
-	b.apply(plainShop(app))
+	b.Apply(plainShop(app))
 	_, r := b.say("POST /a?b HTTP/1.1\r\nHost: shop.demo\r\nUser-Agent: tester\r\nX-Request-Id: 7\r\n" +
 		"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nContent-Length: 4\r\n\r\nbody")
 	if head := readHead(r); !strings.HasPrefix(head, "HTTP/1.1 201") {

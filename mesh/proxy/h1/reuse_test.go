@@ -64,7 +64,7 @@ func TestUnfinishedUploadEndsItsConnection(t *testing.T) {
 					return conn, err
 				}
 			})
-			b.apply(with(ir.Policy{Timeouts: timeouts}, l.Addr().(*net.TCPAddr).AddrPort()))
+			b.Apply(with(ir.Policy{Timeouts: timeouts}, l.Addr().(*net.TCPAddr).AddrPort()))
 			const size = 31 << 10
 			conn, r := b.say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size))
 			if head := readHead(r); !strings.HasPrefix(head, "HTTP/1.1 200 ") {
@@ -94,7 +94,7 @@ func TestHTTP10EndsTheEndpointsConnection(t *testing.T) {
 		}
 	})
 	b := outbound(t, nil)
-	b.apply(plainShop(app))
+	b.Apply(plainShop(app))
 	for range 3 {
 		_, r := b.say("GET / HTTP/1.0\r\n\r\n")
 		if got := answers(t, r); len(got) != 1 || got[0] != "200 ok" {
@@ -161,7 +161,7 @@ func TestKeptConnectionsOverTLS(t *testing.T) {
 					return d.DialContext(ctx, "tcp", e.Address.String())
 				}
 			})
-			b.apply(plainShop(app))
+			b.Apply(plainShop(app))
 			client := b.client()
 			for i := range 5 {
 				response, err := client.Post("http://shop.demo/", "", strings.NewReader("x"))
@@ -193,7 +193,7 @@ func TestMirrorsClosedConnection(t *testing.T) {
 	s.Routes = []ir.Route{{Name: "m", Mirrors: []ir.Mirror{{Service: "demo/copy", Port: 80, Share: ir.Million}}}}
 	copied := plainShop(mirror)
 	copied.Name, copied.Addresses = "copy", []netip.Addr{netip.MustParseAddr("10.96.0.9")}
-	b.apply(copied, s)
+	b.Apply(copied, s)
 	client := b.client()
 	for i := range 5 {
 		get(t, client, "/")
@@ -216,7 +216,7 @@ func TestBodyThatFillsTheBuffer(t *testing.T) {
 		}
 	})
 	b := outbound(t, nil)
-	b.apply(plainShop(app))
+	b.Apply(plainShop(app))
 	head := "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8000\r\n\r\n"
 	_, r := b.say(head + strings.Repeat("b", 4<<10-len(head)))
 	if got := answers(t, r); len(got) != 1 || got[0] != "413 no" {

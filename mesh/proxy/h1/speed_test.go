@@ -29,7 +29,7 @@ const answer34 = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sat, 21 Nov 2026 19:
 // BenchmarkRequest measures one routed request with telemetry, the client's and the server's side included.
 func BenchmarkRequest(b *testing.B) {
 	e := outbound(b, nil)
-	e.apply(plainShop(raw(b, still(answer34))))
+	e.Apply(plainShop(raw(b, still(answer34))))
 	text := []byte(ask)
 	b.ReportAllocs()
 	b.SetParallelism(32)
@@ -59,7 +59,7 @@ func TestNoAllocations(t *testing.T) {
 	}
 	app := raw(t, still(answer34))
 	caller, _ := chain(t, app)
-	caller.apply(plainShop(app))
+	caller.Apply(plainShop(app))
 	through, called := chain(t, raw(t, still(answer34)))
 	_ = called
 	post := "POST /items HTTP/1.1\r\nHost: shop.demo\r\nContent-Length: 34\r\n\r\n0123456789012345678901234567890123"

@@ -29,7 +29,7 @@ func echo(c net.Conn, r *bufio.Reader) {
 func upgraded(t *testing.T, policy ir.Policy, application func(net.Conn, *bufio.Reader), said string) (*bench, *net.TCPConn, *bufio.Reader) {
 	t.Helper()
 	b := outbound(t, nil)
-	b.apply(with(policy, raw(t, application)))
+	b.Apply(with(policy, raw(t, application)))
 	conn, r := b.say(askForEcho + said)
 	if head := readHead(r); !strings.HasPrefix(head, "HTTP/1.1 101 ") {
 		t.Fatalf("heard %q", head)

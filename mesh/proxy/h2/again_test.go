@@ -31,7 +31,7 @@ func TestRetries(t *testing.T) {
 	b := routed(t, ir.HTTP2, revisions{"v1": {flaky}}, func(s *ir.Service) {
 		s.Policy.Retry = &ir.Retry{Attempts: 1, On: []ir.RetryOn{ir.On5xx}, NonIdempotent: true, BackOff: time.Millisecond}
 	})
-	c := client(t, b.door(shopAddress))
+	c := client(t, b.Door(shopAddress))
 	for _, size := range []int{0, 100, 15_000} {
 		want := strings.Repeat("x", size)
 		r, err := c.Post("http://shop/", "text/plain", strings.NewReader(want))
@@ -44,7 +44,7 @@ func TestRetries(t *testing.T) {
 			t.Errorf("size %d: %s, %d bytes", size, r.Status, len(body))
 		}
 	}
-	if got := b.total("code=503"); got != 3 {
+	if got := b.Total("code=503"); got != 3 {
 		t.Errorf("%v requests counted by their first try, want 3", got)
 	}
 	// A body too large to be remembered is not repeated.
@@ -81,10 +81,10 @@ func TestGRPCRetries(t *testing.T) {
 		s.Policy.Retry = &ir.Retry{Attempts: 2, On: []ir.RetryOn{ir.OnGRPC}, GRPCStatuses: []int{14}, BackOff: time.Millisecond}
 	})
 	var none []byte
-	if err := grpcClient(t, b.door(shopAddress)).Invoke(with(t), "/a/b", &none, &none); status.Code(err) != codes.PermissionDenied {
+	if err := grpcClient(t, b.Door(shopAddress)).Invoke(with(t), "/a/b", &none, &none); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("got %v", err)
 	}
-	if b.total("code=200", "grpc_status=14") != 1 {
+	if b.Total("code=200", "grpc_status=14") != 1 {
 		t.Error("not counted by the first try")
 	}
 }
@@ -131,7 +131,7 @@ func TestUntouchedRequestsGoElsewhere(t *testing.T) {
 	for name, bad := range cases {
 		t.Run(name, func(t *testing.T) {
 			b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {bad, good}})
-			c := client(t, b.door(shopAddress))
+			c := client(t, b.Door(shopAddress))
 			for i := range 10 {
 				r, err := c.Post("http://shop/", "text/plain", strings.NewReader("hello"))
 				if err != nil {
@@ -147,7 +147,7 @@ func TestUntouchedRequestsGoElsewhere(t *testing.T) {
 		t.Run(name+" alone", func(t *testing.T) {
 			b := outbound(t, ir.GRPC, ir.Split{}, revisions{"v1": {bad}})
 			var none []byte
-			err := grpcClient(t, b.door(shopAddress)).Invoke(with(t), "/a/b", &none, &none)
+			err := grpcClient(t, b.Door(shopAddress)).Invoke(with(t), "/a/b", &none, &none)
 			if status.Code(err) != codes.Unavailable {
 				t.Errorf("got %v", err)
 			}
@@ -210,8 +210,8 @@ func TestTryThatFailsAsItsTimeEnds(t *testing.T) {
 		Attempts: 3, On: []ir.RetryOn{ir.OnReset, ir.OnTimeout}, NonIdempotent: true, BackOff: 20 * time.Millisecond,
 	}
 	s.Routes = []ir.Route{{Name: "r", Timeouts: ir.Timeouts{PerTry: 100 * time.Millisecond}}}
-	b.apply(s)
-	r := dialRaw(t, b.door(shopAddress))
+	b.Apply(s)
+	r := dialRaw(t, b.Door(shopAddress))
 	r.request(1, true)
 	r.until("the end", func(f http2.Frame) bool {
 		h, ok := f.(*http2.MetaHeadersFrame)
@@ -221,7 +221,7 @@ func TestTryThatFailsAsItsTimeEnds(t *testing.T) {
 		_, reset := f.(*http2.RSTStreamFrame)
 		return ok || reset
 	})
-	b.atRest(t)
+	b.AtRest(t)
 	if got := seen.Load(); got != 4 {
 		t.Errorf("%d tries, want 4", got)
 	}
@@ -238,8 +238,8 @@ func TestNoTryAfterTheAnswer(t *testing.T) {
 	s := service("shop", shopAddress, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
 	s.Policy.Retry = &ir.Retry{Attempts: 3, On: []ir.RetryOn{ir.OnReset}, NonIdempotent: true, BackOff: 200 * time.Millisecond}
 	s.Policy.Timeouts.Request = 50 * time.Millisecond
-	b.apply(s)
-	r := dialRaw(t, b.door(shopAddress), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	b.Apply(s)
+	r := dialRaw(t, b.Door(shopAddress), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	r.request(1, true)
 	r.until("the answer's head", func(f http2.Frame) bool {
 		h, ok := f.(*http2.MetaHeadersFrame)
@@ -255,7 +255,7 @@ func TestNoTryAfterTheAnswer(t *testing.T) {
 		t.Errorf("%d tries, want 1", got)
 	}
 	r.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1000})
-	b.atRest(t)
+	b.AtRest(t)
 }
 
 // TestRefusalAfterAnotherTry: the caller must not hear that nothing has processed its request, once something may
@@ -266,7 +266,7 @@ func TestRefusalAfterAnotherTry(t *testing.T) {
 	b := routed(t, ir.HTTP2, revisions{"v1": {pod}}, func(s *ir.Service) {
 		s.Policy.Retry = &ir.Retry{Attempts: 1, On: []ir.RetryOn{ir.OnReset}, NonIdempotent: true, BackOff: time.Microsecond}
 	})
-	r := dialRaw(t, b.door(shopAddress))
+	r := dialRaw(t, b.Door(shopAddress))
 	r.request(1, true)
 	r.until("the end", func(f http2.Frame) bool {
 		switch f := f.(type) {
@@ -283,5 +283,5 @@ func TestRefusalAfterAnotherTry(t *testing.T) {
 		}
 		return false
 	})
-	b.atRest(t)
+	b.AtRest(t)
 }

@@ -25,7 +25,7 @@ func BenchmarkUnary(b *testing.B) {
 	for _, c := range []struct{ conns, streams int }{{1, 1}, {1, 64}, {64, 1}, {16, 8}} {
 		b.Run(fmt.Sprintf("conns=%d/streams=%d", c.conns, c.streams), func(b *testing.B) {
 			bench := outbound(b, ir.GRPC, ir.Split{}, revisions{"v1": {benchApp(b)}})
-			door := bench.door(shopAddress)
+			door := bench.Door(shopAddress)
 			b.ReportAllocs()
 			before := cpuTime()
 			var all sync.WaitGroup

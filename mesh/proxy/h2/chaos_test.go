@@ -25,8 +25,10 @@ import (
 // configuration changes. Each outcome must be one that the caller has brought about, and in the end nothing is
 // in flight.
 func TestChaos(t *testing.T) {
-	b, called := chain(t, grpcApp(t, "one"))
-	door := b.door(shopAddress)
+	pod := grpcApp(t, "one")
+	b, called := chain(t, pod)
+	to := netip.MustParseAddrPort(called.Door(pod))
+	door := b.Door(shopAddress)
 	var stop atomic.Bool
 	var all sync.WaitGroup
 	for i := range 6 {
@@ -71,11 +73,10 @@ func TestChaos(t *testing.T) {
 	}
 	var swapping sync.WaitGroup
 	swapping.Go(func() {
-		to := netip.MustParseAddrPort(called.doors[0].Addr().String())
 		for n := 1; !stop.Load(); n++ {
 			s := service("shop", shopAddress, ir.GRPC, ir.Split{}, revisions{"": {to}})
 			s.Policy.Timeouts.Request = time.Duration(n) * time.Minute
-			b.apply(s)
+			b.Apply(s)
 			time.Sleep(3 * time.Millisecond)
 		}
 	})
@@ -92,7 +93,7 @@ func TestEarlyAnswers(t *testing.T) {
 		io.WriteString(w, "too large")
 	})
 	b, called := chain(t, pod)
-	c := client(t, b.door(shopAddress))
+	c := client(t, b.Door(shopAddress))
 	for range 20 {
 		r, err := c.Post("http://shop/", "text/plain", strings.NewReader(strings.Repeat("x", 3<<20)))
 		if err != nil {
@@ -105,7 +106,7 @@ func TestEarlyAnswers(t *testing.T) {
 		}
 	}
 	eventually(t, "no request is in flight", func() bool { return b.Active() == 0 && called.Active() == 0 })
-	if got := b.total("code=413"); got != 20 {
+	if got := b.Total("code=413"); got != 20 {
 		t.Errorf("%v counted", got)
 	}
 }
@@ -132,7 +133,7 @@ func TestConnectionsThatDie(t *testing.T) {
 	var all, cutting sync.WaitGroup
 	var calls, stop atomic.Int64
 	for range 4 {
-		c := grpcClient(t, b.door(shopAddress))
+		c := grpcClient(t, b.Door(shopAddress))
 		all.Go(func() {
 			message, back := make([]byte, 30_000), []byte(nil)
 			for range 100 {
@@ -160,7 +161,7 @@ func TestConnectionsThatDie(t *testing.T) {
 	stop.Store(1)
 	cutting.Wait()
 	eventually(t, "no request is in flight", func() bool { return b.Active() == 0 })
-	if got := b.total(); got < float64(calls.Load()) { // the client may have repeated some
+	if got := b.Total(); got < float64(calls.Load()) { // the client may have repeated some
 		t.Errorf("%v counted of %d", got, calls.Load())
 	}
 }

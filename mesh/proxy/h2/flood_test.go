@@ -76,8 +76,8 @@ func TestFloods(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, false, shopAddress.Addr(), func(o *engine.Options) { o.Limits.Streams = 100 })
-			b.apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, quiet(t)))
-			r := dialRaw(t, b.door(shopAddress))
+			b.Apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, quiet(t)))
+			r := dialRaw(t, b.Door(shopAddress))
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
@@ -110,8 +110,8 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 		var seconds atomic.Int64 // a clock so fast that the rate of PINGs is low
 		o.Now = func() time.Time { return time.Unix(seconds.Add(10), 0) }
 	})
-	b.apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, quiet(t)))
-	r := dialRaw(t, b.door(shopAddress))
+	b.Apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, quiet(t)))
+	r := dialRaw(t, b.Door(shopAddress))
 	pings := bytes.Repeat(append([]byte{0, 0, 8, 6, 0, 0, 0, 0, 0}, make([]byte, 8)...), 1000)
 	for i := 0; ; i++ {
 		if _, err := r.conn.Write(pings); err != nil {
@@ -125,8 +125,8 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 
 func TestRequestsBeyondTheLimitAreRefused(t *testing.T) {
 	b := newBench(t, false, shopAddress.Addr(), func(o *engine.Options) { o.Limits.Streams = 3 })
-	b.apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, quiet(t)))
-	r := dialRaw(t, b.door(shopAddress))
+	b.Apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, quiet(t)))
+	r := dialRaw(t, b.Door(shopAddress))
 	for id := uint32(1); id <= 7; id += 2 {
 		r.request(id, true)
 	}
@@ -145,7 +145,7 @@ func TestRequestsBeyondTheLimitAreRefused(t *testing.T) {
 
 func TestLargeHeadsAreAnswered(t *testing.T) {
 	b := outbound(t, ir.HTTP2, ir.Split{}, quiet(t))
-	r := dialRaw(t, b.door(shopAddress))
+	r := dialRaw(t, b.Door(shopAddress))
 	value := strings.Repeat("x", 10_000)
 	block := append([]byte(nil), r.encode(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "shop",
 		"a", value, "b", value+"1", "c", value+"2", "d", value+"3", "e", value+"4", "f", value+"5", "g", value+"6")...)
@@ -179,11 +179,11 @@ func TestIncompleteHeadsEndInTime(t *testing.T) {
 			b := newBench(t, false, shopAddress.Addr(), func(o *engine.Options) { o.Limits.HeaderTime = time.Second })
 			var conn io.Reader
 			if send == nil {
-				c := dialDoor(t, b.door(shopAddress))
+				c := dialDoor(t, b.Door(shopAddress))
 				io.WriteString(c, http2.ClientPreface[:10])
 				conn = c
 			} else {
-				r := dialRaw(t, b.door(shopAddress))
+				r := dialRaw(t, b.Door(shopAddress))
 				send(r)
 				conn = r.conn
 			}
@@ -194,7 +194,7 @@ func TestIncompleteHeadsEndInTime(t *testing.T) {
 
 func TestIdleConnectionsEnd(t *testing.T) {
 	b := newBench(t, false, shopAddress.Addr(), func(o *engine.Options) { o.Limits.IdleTime = time.Second })
-	r := dialRaw(t, b.door(shopAddress))
+	r := dialRaw(t, b.Door(shopAddress))
 	r.until("GOAWAY", func(f http2.Frame) bool { _, ok := f.(*http2.GoAwayFrame); return ok })
 	if _, err := io.Copy(io.Discard, r.conn); err != nil {
 		t.Error(err)
@@ -242,8 +242,8 @@ func FuzzFrames(f *testing.F) {
 	s.Routes = []ir.Route{{Name: "m", Mirrors: []ir.Mirror{{Service: "demo/test", Port: 81, Share: ir.Million / 2}}}}
 	mirror := service("test", netip.MustParseAddrPort("10.96.0.2:81"), ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
 	mirror.Policy.Timeouts = s.Policy.Timeouts
-	b.apply(s, mirror)
-	door := b.door(shopAddress)
+	b.Apply(s, mirror)
+	door := b.Door(shopAddress)
 	f.Fuzz(func(t *testing.T, ask, answer []byte) {
 		select {
 		case <-answers:
@@ -255,6 +255,6 @@ func FuzzFrames(f *testing.F) {
 		c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
 		io.Copy(io.Discard, c)
 		c.Close()
-		b.atRest(t)
+		b.AtRest(t)
 	})
 }

@@ -22,7 +22,7 @@ func TestSlowReceiver(t *testing.T) {
 		}
 	})
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
-	r := dialRaw(t, b.door(shopAddress))
+	r := dialRaw(t, b.Door(shopAddress))
 	r.WriteWindowUpdate(0, 1<<30)
 	for id := uint32(1); id < 40; id += 2 { // their windows stay at 64 KiB
 		r.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, EndStream: true,
@@ -66,7 +66,7 @@ func TestSlowSocket(t *testing.T) {
 		}
 	})
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
-	r := dialRaw(t, b.door(shopAddress), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
+	r := dialRaw(t, b.Door(shopAddress), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
 	r.WriteWindowUpdate(0, 1<<30)
 	r.request(1, true)
 	before := int64(-1)
@@ -92,7 +92,7 @@ func TestSlowSocket(t *testing.T) {
 
 func TestManyStreams(t *testing.T) {
 	b, called := chain(t, grpcApp(t, "one"))
-	c := grpcClient(t, b.door(shopAddress))
+	c := grpcClient(t, b.Door(shopAddress))
 	var all sync.WaitGroup
 	for range 300 { // more than one connection's worth
 		all.Go(func() {
@@ -118,7 +118,7 @@ func TestWindowsSurviveWhatIsNotPassedOn(t *testing.T) {
 	body := make([]byte, 200<<10)
 	t.Run("uploads", func(t *testing.T) {
 		b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {nobody(t)}})
-		c := client(t, b.door(shopAddress))
+		c := client(t, b.Door(shopAddress))
 		for range exchanges {
 			r, err := c.Post("http://shop/", "text/plain", bytes.NewReader(body))
 			if err != nil {
@@ -130,7 +130,7 @@ func TestWindowsSurviveWhatIsNotPassedOn(t *testing.T) {
 				t.Fatal(r.Status)
 			}
 		}
-		b.apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, revisions{"v1": {app(t, func(w http.ResponseWriter, r *http.Request) {
+		b.Apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, revisions{"v1": {app(t, func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(w, r.Body)
 		})}}))
 		r, err := c.Post("http://shop/", "text/plain", bytes.NewReader(body))
@@ -144,7 +144,7 @@ func TestWindowsSurviveWhatIsNotPassedOn(t *testing.T) {
 	})
 	t.Run("downloads", func(t *testing.T) {
 		b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {app(t, func(w http.ResponseWriter, _ *http.Request) { w.Write(body) })}})
-		door := b.door(shopAddress)
+		door := b.Door(shopAddress)
 		r := dialRaw(t, door, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10})
 		for i := range uint32(exchanges) {
 			r.request(2*i+1, true)
@@ -157,6 +157,6 @@ func TestWindowsSurviveWhatIsNotPassedOn(t *testing.T) {
 		if _, got := get(t, client(t, door), "/"); len(got) != len(body) {
 			t.Errorf("%d bytes", len(got))
 		}
-		b.atRest(t)
+		b.AtRest(t)
 	})
 }

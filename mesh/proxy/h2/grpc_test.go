@@ -131,9 +131,8 @@ func with(t testing.TB, pairs ...string) context.Context {
 // chain is a caller's proxy before a called pod's proxy before an application.
 func chain(t testing.TB, pod netip.AddrPort) (caller, called *bench) {
 	called = newBench(t, true, pod.Addr(), nil)
-	door := netip.MustParseAddrPort(called.door(pod))
-	called.apply(service("shop", shopAddress, ir.GRPC, ir.Split{}, revisions{"v1": {pod}}))
-	called.doors[0].Addr()
+	door := netip.MustParseAddrPort(called.Door(pod))
+	called.Apply(service("shop", shopAddress, ir.GRPC, ir.Split{}, revisions{"v1": {pod}}))
 	return outbound(t, ir.GRPC, ir.Split{}, revisions{"": {door}}), called
 }
 
@@ -141,13 +140,13 @@ func TestGRPCOfAllKinds(t *testing.T) {
 	pod := grpcApp(t, "one")
 	alone := outbound(t, ir.GRPC, ir.Split{}, revisions{"v1": {pod}})
 	caller, called := chain(t, pod)
-	for name, door := range map[string]string{"one proxy": alone.door(shopAddress), "both proxies": caller.door(shopAddress)} {
+	for name, door := range map[string]string{"one proxy": alone.Door(shopAddress), "both proxies": caller.Door(shopAddress)} {
 		t.Run(name, func(t *testing.T) { allKinds(t, grpcClient(t, door)) })
 	}
-	if got := alone.total("code=200", "revision=v1"); got != 8 {
+	if got := alone.Total("code=200", "revision=v1"); got != 8 {
 		t.Errorf("%v requests counted, want 8", got)
 	}
-	if a, b := caller.total("code=200"), called.total("code=200"); a != 8 || b != 8 {
+	if a, b := caller.Total("code=200"), called.Total("code=200"); a != 8 || b != 8 {
 		t.Errorf("%v and %v requests counted in the chain, want 8", a, b)
 	}
 }

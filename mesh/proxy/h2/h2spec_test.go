@@ -26,7 +26,7 @@ func TestH2Spec(t *testing.T) {
 		fmt.Fprint(w, "some bytes for the windows")
 	})
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
-	host, port, _ := net.SplitHostPort(b.door(shopAddress))
+	host, port, _ := net.SplitHostPort(b.Door(shopAddress))
 	number, _ := strconv.Atoi(port)
 	c := &config.Config{Host: host, Port: number, Path: "/", Timeout: 5 * time.Second, MaxHeaderLen: 4000, Strict: true}
 	t.Run("cases", func(t *testing.T) {

@@ -31,7 +31,7 @@ func TestCarriesRequests(t *testing.T) {
 		w.Header().Set("X-Done", "yes")
 	})
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
-	c := client(t, b.door(shopAddress))
+	c := client(t, b.Door(shopAddress))
 	for _, size := range []int{0, 1, 5000, 20_000, 3 << 20} {
 		r, _ := http.NewRequest("POST", "http://shop.demo/a/b?c=d", bytes.NewReader(make([]byte, size)))
 		r.Header.Set("X-Ask", "this")
@@ -54,7 +54,7 @@ func TestCarriesRequests(t *testing.T) {
 			t.Errorf("size %d: no trailer", size)
 		}
 	}
-	if got := b.total("code=200", "revision=v1"); got != 5 {
+	if got := b.Total("code=200", "revision=v1"); got != 5 {
 		t.Errorf("%v requests counted, want 5", got)
 	}
 }
@@ -62,7 +62,7 @@ func TestCarriesRequests(t *testing.T) {
 func TestLargeBodiesBothWaysAtOnce(t *testing.T) {
 	pod := app(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
-	c := client(t, b.door(shopAddress))
+	c := client(t, b.Door(shopAddress))
 	want := strings.Repeat("0123456789abcdef", 1<<18) // 4 MiB
 	var all sync.WaitGroup
 	for range 8 {
@@ -96,7 +96,7 @@ func TestInterimResponsesAndHead(t *testing.T) {
 		}
 	})
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
-	c := client(t, b.door(shopAddress))
+	c := client(t, b.Door(shopAddress))
 	var interim []int
 	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
 		interim = append(interim, code)
@@ -144,7 +144,7 @@ func TestFieldsPassAsTheyAre(t *testing.T) {
 		}
 	})
 	b := newBench(t, true, pod.Addr(), nil)
-	r := dialRaw(t, b.door(pod))
+	r := dialRaw(t, b.Door(pod))
 	want := []hpack.HeaderField{
 		{Name: ":path", Value: "/?a=%20"}, {Name: ":scheme", Value: "https"}, {Name: ":method", Value: "get"},
 		{Name: ":authority", Value: "shop.demo:80"}, {Name: "cookie", Value: "a=1"}, {Name: "x", Value: " y "},
@@ -185,8 +185,8 @@ func TestAccessLogAndTrace(t *testing.T) {
 		AccessLog: ir.AccessLog{Share: ir.Million}, Tracing: ir.Tracing{Endpoint: collector.URL, Share: ir.Million},
 	})
 	b := newBench(t, false, netip.Addr{}, func(o *engine.Options) { o.Observer = observer })
-	b.apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}}))
-	get(t, client(t, b.door(shopAddress)), "/x?y=z")
+	b.Apply(service("shop", shopAddress, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}}))
+	get(t, client(t, b.Door(shopAddress)), "/x?y=z")
 	eventually(t, "the request is over", func() bool { return b.Active() == 0 })
 	observer.Close(t.Context())
 	if len(traces) != 1 || !strings.HasPrefix(traces[0], "00-") {

@@ -23,8 +23,8 @@ func TestInbound(t *testing.T) {
 	nobody := netip.MustParseAddrPort(closed.Addr().String())
 	s := service("shop", shopAddress, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
 	s.Policy.RateLimit = &ir.RateLimit{Requests: 3, Per: time.Hour}
-	b.apply(s)
-	c, dead := client(t, b.door(pod)), client(t, b.door(nobody))
+	b.Apply(s)
+	c, dead := client(t, b.Door(pod)), client(t, b.Door(nobody))
 	ask := func(c *http.Client, intended string) (int, string, string) {
 		r, _ := http.NewRequest("GET", "http://shop/", nil)
 		if intended != "" {
@@ -57,7 +57,7 @@ func TestInbound(t *testing.T) {
 	if code, _, _ := ask(c, ""); code != 429 {
 		t.Errorf("beyond the rate: %d", code)
 	}
-	if a, b := b.total("source=mesh"), b.total("source=unknown"); a != 1 || b != 3 {
+	if a, b := b.Total("source=mesh"), b.Total("source=unknown"); a != 1 || b != 3 {
 		t.Errorf("counted %v and %v", a, b)
 	}
 }
@@ -71,16 +71,7 @@ func TestTLS(t *testing.T) {
 	pod := app(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
 	l := tls.NewListener(listen(t, "127.0.0.1:0"), config)
-	b.doors = append(b.doors, l)
-	b.serving.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			b.serving.Go(func() { b.Serve(conn, shopAddress) })
-		}
-	})
+	b.Behind(l, shopAddress)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	c := &http.Client{Transport: transport, Timeout: 20 * time.Second}
@@ -106,10 +97,10 @@ func TestTLS(t *testing.T) {
 func TestStraightToWhatTheMeshDoesNotKnow(t *testing.T) {
 	pod := app(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
 	b := outbound(t, ir.TCP, ir.Split{}, revisions{"v1": {pod}})
-	if _, body := get(t, client(t, b.door(pod)), "/"); body != "hello" {
+	if _, body := get(t, client(t, b.Door(pod)), "/"); body != "hello" {
 		t.Errorf("got %q", body)
 	}
-	if b.total() > 0 {
+	if b.Total() > 0 {
 		t.Error("counted")
 	}
 }

@@ -54,7 +54,7 @@ func hangUp(t testing.TB, stream grpc.ClientStream) {
 // until the caller knows, and the connection ends with the stream.
 func TestDrain(t *testing.T) {
 	b := outbound(t, ir.GRPC, ir.Split{}, revisions{"v1": {grpcApp(t, "one")}})
-	door := b.door(shopAddress)
+	door := b.Door(shopAddress)
 	c := grpcClient(t, door)
 	stream := talk(t, c)
 	r := dialRaw(t, door)
@@ -102,7 +102,7 @@ func TestDrain(t *testing.T) {
 // TestDrainOfACallerThatDoesNotAnswer ends its connection all the same.
 func TestDrainOfACallerThatDoesNotAnswer(t *testing.T) {
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {app(t, func(http.ResponseWriter, *http.Request) {})}})
-	r := dialRaw(t, b.door(shopAddress))
+	r := dialRaw(t, b.Door(shopAddress))
 	r.request(1, true)
 	r.until("the answer", func(f http2.Frame) bool { h, ok := f.(*http2.MetaHeadersFrame); return ok && h.StreamEnded() })
 	b.Drain()
@@ -113,7 +113,7 @@ func TestDrainOfACallerThatDoesNotAnswer(t *testing.T) {
 	if _, err := io.Copy(io.Discard, r.conn); err != nil {
 		t.Errorf("the connection did not end in order: %v", err)
 	}
-	late := dialRaw(t, b.door(shopAddress)) // a new one is taken, and told with its first request
+	late := dialRaw(t, b.Door(shopAddress)) // a new one is taken, and told with its first request
 	late.request(1, true)
 	late.until("the answer", func(f http2.Frame) bool { h, ok := f.(*http2.MetaHeadersFrame); return ok && h.StreamEnded() })
 	late.until("GOAWAY", func(f http2.Frame) bool { _, ok := f.(*http2.GoAwayFrame); return ok })
@@ -139,7 +139,7 @@ func TestEndpointDiesWithStreamsOpen(t *testing.T) {
 		}
 	})
 	b := outbound(t, ir.GRPC, ir.Split{}, revisions{"v1": {pod}})
-	c := grpcClient(t, b.door(shopAddress))
+	c := grpcClient(t, b.Door(shopAddress))
 	open, err := c.NewStream(with(t), both, "/begun")
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func TestEndpointDiesWithStreamsOpen(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	eventually(t, "counted", func() bool { return b.total("code=502") == 1 && b.total("code=0") == 1 })
+	eventually(t, "counted", func() bool { return b.Total("code=502") == 1 && b.Total("code=0") == 1 })
 }
 
 func TestResetsPassBothWays(t *testing.T) {
@@ -182,7 +182,7 @@ func TestResetsPassBothWays(t *testing.T) {
 		}
 	})
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
-	r := dialRaw(t, b.door(shopAddress))
+	r := dialRaw(t, b.Door(shopAddress))
 	r.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, EndStream: true,
 		BlockFragment: r.encode(":method", "GET", ":scheme", "http", ":path", "/reset", ":authority", "shop")})
 	r.until("the endpoint's reset", func(f http2.Frame) bool {
@@ -199,12 +199,12 @@ func TestResetsPassBothWays(t *testing.T) {
 	if c := <-codesSeen; c != http2.ErrCodeNo {
 		t.Errorf("the endpoint saw %v", c)
 	}
-	eventually(t, "counted", func() bool { return b.total("code=502") == 1 && b.total("code=499") == 1 })
+	eventually(t, "counted", func() bool { return b.Total("code=502") == 1 && b.Total("code=499") == 1 })
 }
 
 func TestDeadlinesAndCancellation(t *testing.T) {
 	b, called := chain(t, grpcApp(t, "one"))
-	c := grpcClient(t, b.door(shopAddress))
+	c := grpcClient(t, b.Door(shopAddress))
 	ctx, cancel := context.WithTimeout(with(t, "do", "wait"), 50*time.Millisecond)
 	defer cancel()
 	message := []byte("x")
@@ -228,7 +228,7 @@ func TestDeadlinesAndCancellation(t *testing.T) {
 func TestCloseEndsEverything(t *testing.T) {
 	pod := grpcApp(t, "one")
 	b := outbound(t, ir.GRPC, ir.Split{}, revisions{"v1": {pod}})
-	stream := talk(t, grpcClient(t, b.door(shopAddress)))
+	stream := talk(t, grpcClient(t, b.Door(shopAddress)))
 	b.Close()
 	if b.Active() != 0 {
 		t.Errorf("%d in flight after Close", b.Active())

@@ -31,8 +31,8 @@ func TestMirrors(t *testing.T) {
 	b := newBench(t, false, netip.Addr{}, nil)
 	s := service("shop", shopAddress, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
 	s.Routes = []ir.Route{{Name: "m", Mirrors: []ir.Mirror{{Service: "demo/test", Port: 81, Share: ir.Million}}}}
-	b.apply(s, service("test", netip.MustParseAddrPort("10.96.0.2:81"), ir.HTTP2, ir.Split{}, revisions{"v1": {shadow}}))
-	c := client(t, b.door(shopAddress))
+	b.Apply(s, service("test", netip.MustParseAddrPort("10.96.0.2:81"), ir.HTTP2, ir.Split{}, revisions{"v1": {shadow}}))
+	c := client(t, b.Door(shopAddress))
 	get(t, c, "/a")
 	for _, size := range []int{40_000, 70_000} { // the second is too large
 		r, err := c.Post("http://shop/b", "text/plain", bytes.NewReader(make([]byte, size)))
@@ -50,7 +50,7 @@ func TestMirrors(t *testing.T) {
 	if copies[0] != "GET /a 0\n" || copies[1] != "POST /b 40000\n" {
 		t.Errorf("copies: %v", copies)
 	}
-	if got := b.total(); got != 3 {
+	if got := b.Total(); got != 3 {
 		t.Errorf("%v requests counted, want 3", got)
 	}
 }
@@ -102,10 +102,10 @@ func TestMirrorsShareNoBody(t *testing.T) {
 	s.Routes = []ir.Route{{Name: "m", Mirrors: []ir.Mirror{
 		{Service: "demo/one", Port: 81, Share: ir.Million}, {Service: "demo/two", Port: 81, Share: ir.Million},
 	}}}
-	b.apply(s,
+	b.Apply(s,
 		service("one", netip.MustParseAddrPort("10.96.0.2:81"), ir.HTTP2, ir.Split{}, revisions{"v1": {shadow}}),
 		service("two", netip.MustParseAddrPort("10.96.0.3:81"), ir.HTTP2, ir.Split{}, revisions{"v1": {shadow}}))
-	r, err := client(t, b.door(shopAddress)).Post("http://shop/", "text/plain", bytes.NewReader(want))
+	r, err := client(t, b.Door(shopAddress)).Post("http://shop/", "text/plain", bytes.NewReader(want))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func routed(t testing.TB, protocol ir.Protocol, subsets revisions, change func(*
 	b := newBench(t, false, netip.Addr{}, nil)
 	s := service("shop", shopAddress, protocol, ir.Split{}, subsets)
 	change(&s)
-	b.apply(s)
+	b.Apply(s)
 	return b
 }
 
@@ -66,7 +66,7 @@ func TestHeadersAreChanged(t *testing.T) {
 	})
 	r, _ := http.NewRequest("GET", "http://shop.demo/old/x?y=z", nil)
 	r.Header = http.Header{"X-A": {"1"}, "X-B": {"1"}, "X-C": {"1"}, "Sluice-Intended": {"demo/shop;v9"}}
-	response, err := client(t, b.door(shopAddress)).Do(r)
+	response, err := client(t, b.Door(shopAddress)).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestAnswersOfOurOwn(t *testing.T) {
 			}},
 		}
 	})
-	door := b.door(shopAddress)
+	door := b.Door(shopAddress)
 	c := client(t, door)
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if r, _ := get(t, c, "/moved"); r.StatusCode != 302 || r.Header.Get("Location") != "http://other/moved" {
@@ -155,7 +155,7 @@ func TestTimeouts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := routed(t, ir.HTTP2, slow(t, c.head), func(s *ir.Service) { s.Policy.Timeouts = c.timeouts })
-			door := b.door(shopAddress)
+			door := b.Door(shopAddress)
 			r, err := client(t, door).Get("http://shop/")
 			if err != nil {
 				t.Fatal(err)
@@ -169,7 +169,7 @@ func TestTimeouts(t *testing.T) {
 			if err := grpcClient(t, door).Invoke(with(t), "/a/b", &none, &none); status.Code(err) != codes.DeadlineExceeded {
 				t.Errorf("gRPC: %v", err)
 			}
-			eventually(t, "counted", func() bool { return b.total("code=504") == 2 && b.Active() == 0 })
+			eventually(t, "counted", func() bool { return b.Total("code=504") == 2 && b.Active() == 0 })
 		})
 	}
 }
@@ -192,7 +192,7 @@ func TestLimitsOfConnections(t *testing.T) {
 	b := routed(t, ir.HTTP2, revisions{"v1": {pod}}, func(s *ir.Service) {
 		s.Policy.Limits = ir.Limits{MaxConnections: 1, MaxPending: 2}
 	})
-	c := client(t, b.door(shopAddress))
+	c := client(t, b.Door(shopAddress))
 	var all sync.WaitGroup
 	var served atomic.Int64
 	ask := func() {
@@ -239,7 +239,7 @@ func TestCallersThatGoAway(t *testing.T) {
 		gone <- struct{}{}
 	})
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
-	c := client(t, b.door(shopAddress))
+	c := client(t, b.Door(shopAddress))
 	for i, path := range []string{"/", "/begun"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		r, _ := http.NewRequestWithContext(ctx, "GET", "http://shop"+path, nil)
@@ -255,15 +255,15 @@ func TestCallersThatGoAway(t *testing.T) {
 		cancel()
 		<-done
 		<-gone
-		eventually(t, "counted", func() bool { return b.total("code=499") == float64(i+1) })
+		eventually(t, "counted", func() bool { return b.Total("code=499") == float64(i+1) })
 	}
 	// The whole connection.
-	raw := dialRaw(t, b.door(shopAddress))
+	raw := dialRaw(t, b.Door(shopAddress))
 	raw.request(1, true)
 	<-came
 	raw.conn.Close()
 	<-gone
-	eventually(t, "counted", func() bool { return b.total("code=499") == 3 && b.Active() == 0 })
+	eventually(t, "counted", func() bool { return b.Total("code=499") == 3 && b.Active() == 0 })
 }
 
 // TestWaitingOutlivesAConnection has streams wait for the only connection that there may be, and it ends.
@@ -288,7 +288,7 @@ func TestWaitingOutlivesAConnection(t *testing.T) {
 		}
 	})
 	b := routed(t, ir.HTTP2, revisions{"v1": {pod}}, func(s *ir.Service) { s.Policy.Limits = ir.Limits{MaxConnections: 1} })
-	r := dialRaw(t, b.door(shopAddress))
+	r := dialRaw(t, b.Door(shopAddress))
 	r.request(1, true)
 	eventually(t, "a connection", func() bool { return conns.Load() == 1 })
 	for id := uint32(3); id <= 9; id += 2 {

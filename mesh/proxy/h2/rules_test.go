@@ -23,7 +23,7 @@ func TestMalformedRequestsAreReset(t *testing.T) {
 		}
 	})
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
-	door := b.door(shopAddress)
+	door := b.Door(shopAddress)
 	line := []string{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "shop"}
 	and := func(more ...string) []string { return append(append([]string(nil), line...), more...) }
 	but := func(name, value string) []string {
@@ -124,7 +124,7 @@ func TestMalformedRequestsAreReset(t *testing.T) {
 
 func TestConnectIsRefused(t *testing.T) {
 	b := outbound(t, ir.HTTP2, ir.Split{}, quiet(t))
-	r := dialRaw(t, b.door(shopAddress))
+	r := dialRaw(t, b.Door(shopAddress))
 	r.WriteHeaders(http2.HeadersFrameParam{
 		StreamID: 1, EndHeaders: true, BlockFragment: r.encode(":method", "CONNECT", ":authority", "elsewhere:443"),
 	})
@@ -181,7 +181,7 @@ func TestMalformedResponses(t *testing.T) {
 				}
 			})
 			b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {pod}})
-			response, err := client(t, b.door(shopAddress)).Post("http://shop/", "text/plain", nil)
+			response, err := client(t, b.Door(shopAddress)).Post("http://shop/", "text/plain", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,9 +190,9 @@ func TestMalformedResponses(t *testing.T) {
 			if c.want != "" && (response.Status[:3] != c.want || err != nil) || c.want == "" && err == nil {
 				t.Errorf("%s, body: %v", response.Status, err)
 			}
-			if code := "code=0"; c.want != "" && b.total(code) != 1 {
+			if code := "code=0"; c.want != "" && b.Total(code) != 1 {
 				t.Errorf("not counted as %s", code)
-			} else if c.want == "" && b.total("code=502") != 1 {
+			} else if c.want == "" && b.Total("code=502") != 1 {
 				t.Error("not counted as 502")
 			}
 		})
@@ -202,7 +202,7 @@ func TestMalformedResponses(t *testing.T) {
 // TestLateDataOfManyStreams: what was on its way while we reset many streams at once is no offence.
 func TestLateDataOfManyStreams(t *testing.T) {
 	b := outbound(t, ir.HTTP2, ir.Split{}, revisions{"v1": {nobody(t)}})
-	r := dialRaw(t, b.door(shopAddress))
+	r := dialRaw(t, b.Door(shopAddress))
 	const streams = 200
 	for i := range uint32(streams) {
 		r.request(2*i+1, false)

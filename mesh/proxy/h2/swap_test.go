@@ -19,7 +19,7 @@ import (
 func TestSwapsLoseNothing(t *testing.T) {
 	one, two, three := grpcApp(t, "one"), grpcApp(t, "two"), grpcApp(t, "three")
 	b := outbound(t, ir.GRPC, release(1, 10), revisions{"v1": {one, three}, "v2": {two}})
-	c := grpcClient(t, b.door(shopAddress))
+	c := grpcClient(t, b.Door(shopAddress))
 	stream := talk(t, c)
 	var stop atomic.Bool
 	var all sync.WaitGroup
@@ -39,7 +39,7 @@ func TestSwapsLoseNothing(t *testing.T) {
 		if epoch%2 == 0 {
 			v1 = v1[:1]
 		}
-		b.apply(service("shop", shopAddress, ir.GRPC, release(epoch, uint32(epoch%100)), revisions{"v1": v1, "v2": {two}}))
+		b.Apply(service("shop", shopAddress, ir.GRPC, release(epoch, uint32(epoch%100)), revisions{"v1": v1, "v2": {two}}))
 		time.Sleep(time.Millisecond)
 	}
 	stop.Store(true)
@@ -47,7 +47,7 @@ func TestSwapsLoseNothing(t *testing.T) {
 	say(t, stream)
 	hangUp(t, stream)
 	eventually(t, "no request is in flight", func() bool { return b.Active() == 0 })
-	if started, ok := b.total(), b.total("grpc_status=0"); started != ok {
+	if started, ok := b.Total(), b.Total("grpc_status=0"); started != ok {
 		t.Errorf("%v requests, %v of them well", started, ok)
 	}
 }
@@ -57,7 +57,7 @@ func TestSwapsLoseNothing(t *testing.T) {
 func TestSplitIsDrawnForEachStream(t *testing.T) {
 	one, two := app(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "1") }), app(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "2") })
 	b := outbound(t, ir.HTTP2, release(1, 25), revisions{"v1": {one}, "v2": {two}})
-	c := client(t, b.door(shopAddress))
+	c := client(t, b.Door(shopAddress))
 	canary := 0
 	for range 2000 {
 		if _, body := get(t, c, "/"); body == "2" {
@@ -67,7 +67,7 @@ func TestSplitIsDrawnForEachStream(t *testing.T) {
 	if canary < 400 || canary > 600 {
 		t.Errorf("%d of 2000 on the canary", canary)
 	}
-	if got := b.total("revision=v2", "weight=25"); got != float64(canary) {
+	if got := b.Total("revision=v2", "weight=25"); got != float64(canary) {
 		t.Errorf("%v counted, want %d", got, canary)
 	}
 }
@@ -76,11 +76,11 @@ func TestSplitIsDrawnForEachStream(t *testing.T) {
 func TestStreamsOfADrainedRevision(t *testing.T) {
 	one, two := grpcApp(t, "one"), grpcApp(t, "two")
 	b := outbound(t, ir.GRPC, release(1, 100), revisions{"v1": {one}, "v2": {two}})
-	c := grpcClient(t, b.door(shopAddress))
+	c := grpcClient(t, b.Door(shopAddress))
 	stream := talk(t, c)
-	b.apply(service("shop", shopAddress, ir.GRPC, release(2, 0), revisions{"v1": {one}, "v2": {two}}))
+	b.Apply(service("shop", shopAddress, ir.GRPC, release(2, 0), revisions{"v1": {one}, "v2": {two}}))
 	other := talk(t, c)
-	eventually(t, "the stream is known and cut", func() bool { return b.table.Load().CloseOverdue(time.Now().Add(time.Hour), time.Minute) == 1 })
+	eventually(t, "the stream is known and cut", func() bool { return b.Table().CloseOverdue(time.Now().Add(time.Hour), time.Minute) == 1 })
 	var none []byte
 	if err := stream.RecvMsg(&none); status.Code(err) != codes.Unavailable {
 		t.Errorf("got %v", err)
