@@ -35,6 +35,9 @@ func TestDeadEndpointCountsAgainstTheDrawnRevision(t *testing.T) {
 	if got := b.Total("revision=v2", "weight=100", "code=0"); got != 1 {
 		t.Errorf("code 0 of the canary = %v, want 1", got)
 	}
+	if got := b.Metric("sluice_request_duration_seconds", "revision=v2", "code=none"); got != 1 {
+		t.Errorf("durations of class none = %v, want 1", got)
+	}
 }
 
 // A second endpoint of the same revision saves the caller; the canary's failure counts all the same, and
