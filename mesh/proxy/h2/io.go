@@ -4,6 +4,8 @@ import (
 	"io"
 	"sync"
 	"syscall"
+
+	"github.com/sluice-mesh/sluice/mesh/proxy/rawio"
 )
 
 // buffer is lent for what waits to be written.
@@ -41,22 +43,17 @@ func (l *link) writeSome(p []byte) (int, error) {
 
 func (l *link) tryWrite(fd uintptr) bool {
 	w := &l.write
-	for {
-		n, err := syscall.Write(int(fd), w.p[w.n:])
-		switch err {
-		case nil:
-			w.n += n
-			if w.n < len(w.p) {
-				continue
+	for w.n < len(w.p) {
+		n, errno := rawio.Send(fd, w.p[w.n:], 0)
+		if errno != 0 {
+			if errno != syscall.EAGAIN {
+				w.err = errno
 			}
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-		default:
-			w.err = err
+			break
 		}
-		return true
+		w.n += n
 	}
+	return true
 }
 
 // fill reads more. A link whose peer is silent holds no input buffer where that can be had.
@@ -106,23 +103,19 @@ func (l *link) tryRead(fd uintptr) bool {
 	if l.in == nil {
 		l.in = inputs.Get().(*[inputSize]byte)
 	}
-	for {
-		n, err := syscall.Read(int(fd), l.in[l.to:])
-		switch err {
-		case nil:
-			l.got = n
-			return true
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			if l.to == 0 {
-				l.releaseInput()
-			}
-			return false
+	n, errno := rawio.Receive(fd, l.in[l.to:], 0)
+	switch errno {
+	case 0:
+		l.got = n
+	case syscall.EAGAIN:
+		if l.to == 0 {
+			l.releaseInput()
 		}
-		l.failed = err
-		return true
+		return false
+	default:
+		l.failed = errno
 	}
+	return true
 }
 
 func (l *link) releaseInput() {
