@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-mesh/sluice/mesh/proxy/rawio"
 	"github.com/sluice-mesh/sluice/mesh/proxy/relay"
 )
 
@@ -124,12 +125,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // reset closes a connection such that its client knows at once that it was not served.
 func reset(conn net.Conn) {
-	below := conn
-	if secure, ok := conn.(*tls.Conn); ok {
-		below = secure.NetConn()
-	}
-	if tcp, ok := below.(*net.TCPConn); ok {
+	if tcp := rawio.TCP(conn); tcp != nil {
 		_ = tcp.SetLinger(0)
+		conn = tcp
 	}
-	_ = below.Close()
+	_ = conn.Close()
 }

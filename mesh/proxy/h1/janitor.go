@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-mesh/sluice/mesh/proxy/rawio"
 )
 
 // The janitor is one goroutine of a server that looks after its connections, so that no request pays for
@@ -133,7 +135,7 @@ func (c *conn) interrupt(why uint32) {
 // wait for its response is how clients cancel. (Whoever only has nothing more to say cannot be told from them,
 // and is served while the answer is quick.)
 func (c *conn) callerGone(inOrder bool) bool {
-	tcp := c.tcp()
+	tcp := rawio.TCP(c.conn)
 	if tcp == nil {
 		return false
 	}

@@ -1,7 +1,6 @@
 package h1
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -218,23 +217,13 @@ func clean(fd uintptr) bool {
 
 // quiet is clean outside of a callback, with TLS too.
 func (s *socket) quiet() bool {
-	tcp := s.tcp()
+	tcp := rawio.TCP(s.conn)
 	if tcp == nil {
 		return true
 	}
 	nothing := false
 	raw, err := tcp.SyscallConn()
 	return err == nil && raw.Control(func(fd uintptr) { nothing = clean(fd) }) == nil && nothing
-}
-
-// tcp returns the TCP connection, below TLS if there is TLS; nil when it is something else.
-func (s *socket) tcp() *net.TCPConn {
-	conn := s.conn
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
-	}
-	tcp, _ := conn.(*net.TCPConn)
-	return tcp
 }
 
 func (s *socket) closeWrite() error {
@@ -246,7 +235,7 @@ func (s *socket) closeWrite() error {
 
 // reset closes such that the other side cannot take it for an orderly end.
 func (s *socket) reset() {
-	if tcp := s.tcp(); tcp != nil {
+	if tcp := rawio.TCP(s.conn); tcp != nil {
 		_ = tcp.SetLinger(0)
 	}
 	_ = s.conn.Close()

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-mesh/sluice/mesh/proxy/rawio"
 )
 
 // ErrServer says that the server's side broke off (a reset, a time-out of the network).
@@ -130,7 +132,7 @@ func (p *Pair) breakOff(why func() error) {
 	}
 	p.ended, p.why = true, why()
 	for _, conn := range []Conn{p.client, p.server} {
-		if tcp := tcpOf(conn); tcp != nil {
+		if tcp := rawio.TCP(conn); tcp != nil {
 			_ = tcp.SetLinger(0)
 			_ = tcp.Close()
 		} else {
@@ -148,7 +150,7 @@ func closed(conn Conn) bool {
 
 // info is what the kernel knows of a connection; nil when it is closed here.
 func info(conn Conn) *unix.TCPInfo {
-	tcp := tcpOf(conn)
+	tcp := rawio.TCP(conn)
 	if tcp == nil {
 		return nil
 	}
@@ -161,13 +163,4 @@ func info(conn Conn) *unix.TCPInfo {
 		info, _ = unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO)
 	})
 	return info
-}
-
-// tcpOf finds the TCP connection below.
-func tcpOf(conn net.Conn) *net.TCPConn {
-	if over, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = over.NetConn()
-	}
-	tcp, _ := conn.(*net.TCPConn)
-	return tcp
 }
