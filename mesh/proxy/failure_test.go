@@ -27,6 +27,21 @@ func TestEndpointThatDoesNotAnswerTimesOut(t *testing.T) {
 	}
 }
 
+// An application that does not listen is said to be gone, in either protocol.
+func TestApplicationThatIsGone(t *testing.T) {
+	gone := closedPort(t)
+	b := newBench(t, func(o *proxy.Options) { o.Self, o.Revision = gone.Addr(), "v1" }, nil, []netip.AddrPort{gone})
+	b.apply(service("shop", shopAddress, ir.HTTP, ir.Split{}, revisions{"v1": {gone}}))
+	for _, http2 := range []bool{false, true} {
+		if code, body := get(t, b.speaking(gone, http2, nil), "/"); code != http.StatusServiceUnavailable {
+			t.Errorf("HTTP/2 %v: answer %d %q, want 503", http2, code, body)
+		}
+	}
+	if got := b.total("reporter=destination", "code=0"); got != 2 {
+		t.Errorf("code 0 = %v, want 2", got)
+	}
+}
+
 func TestLoopsAreRefused(t *testing.T) {
 	b := newBench(t, func(o *proxy.Options) {
 		origin := o.Origin

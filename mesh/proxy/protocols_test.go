@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,6 +17,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -233,6 +235,39 @@ func TestTLSToTheEndpoints(t *testing.T) {
 		status, _ := get(t, b.speaking(shopAddress, false, nil), "/")
 		return status == http.StatusServiceUnavailable
 	})
+}
+
+// An upgraded connection goes on over TLS on both sides, with what each says early, and with half-closes.
+func TestUpgradeOverTLS(t *testing.T) {
+	pair, authority := certificate(t, "shop.example")
+	config := &tls.Config{Certificates: []tls.Certificate{pair}}
+	app := raw(t, func(c net.Conn, _ *bufio.Reader) {
+		secure := tls.Server(c, config)
+		r := bufio.NewReader(secure)
+		readHead(r)
+		io.WriteString(secure, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello ")
+		io.Copy(secure, r)
+		secure.CloseWrite()
+	})
+	b := newBench(t, func(o *proxy.Options) { o.TLS = func(*tls.ClientHelloInfo) *tls.Config { return config } }, nil, nil)
+	s := service("shop", shopAddress, ir.HTTP, ir.Split{}, revisions{"v1": {app}})
+	s.Policy.TLS = &ir.UpstreamTLS{ServerName: "shop.example", CA: authority}
+	b.apply(s)
+	pool := x509.NewCertPool()
+	pool.AddCert(pair.Leaf)
+	conn := tls.Client(b.dial(shopAddress), &tls.Config{RootCAs: pool, ServerName: "shop.example"})
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shop.demo\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly ")
+	r := bufio.NewReader(conn)
+	if head := readHead(r); !strings.HasPrefix(head, "HTTP/1.1 101 ") {
+		t.Fatalf("heard %q", head)
+	}
+	long := strings.Repeat("late ", 100_000)
+	io.WriteString(conn, long)
+	conn.CloseWrite()
+	if got, err := io.ReadAll(r); err != nil || string(got) != "hello early "+long {
+		t.Errorf("heard %d bytes, %v", len(got), err)
+	}
+	eventually(t, "the request to count", func() bool { return b.total("code=101") == 1 })
 }
 
 // A relayed connection on which nothing moves ends after the policy's time, one that is used does not.

@@ -1,11 +1,9 @@
 package admin
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -167,23 +165,21 @@ func TestAnswers(t *testing.T) {
 
 func TestDrain(t *testing.T) {
 	for name, c := range map[string]struct {
-		local, remote string
-		code          int
+		remote string
+		code   int
 	}{
-		"from a container of the pod":        {"127.0.0.1", "127.0.0.1:1234", 200},
-		"over IPv6":                          {"::1", "[::1]:1234", 200},
-		"by the pod's own address":           {"10.1.2.3", "10.1.2.3:1234", 200},
-		"by it, on a socket of both":         {"::ffff:10.1.2.3", "10.1.2.3:1234", 200},
-		"from another pod":                   {"10.1.2.3", "10.1.2.4:1234", 403},
-		"from nobody knows where":            {"10.1.2.3", "", 403},
-		"from another pod that names itself": {"10.1.2.3", "localhost:1234", 403},
+		"from a container of the pod":           {"127.0.0.1:1234", 200},
+		"over IPv6":                             {"[::1]:1234", 200},
+		"on a socket of both":                   {"[::ffff:127.0.0.1]:1234", 200},
+		"from another pod":                      {"10.1.2.4:1234", 403},
+		"from nobody knows where":               {"", 403},
+		"from another pod that calls itself so": {"localhost:1234", 403},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, begun := sources(), 0
 			s.Drain = func() { begun++ }
 			request, response := httptest.NewRequest(http.MethodPost, "/drain", nil), httptest.NewRecorder()
 			request.RemoteAddr = c.remote
-			request = request.WithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(c.local), Port: 15020}))
 			Handler(s).ServeHTTP(response, request)
 			if want := c.code == 200; response.Code != c.code || (begun == 1) != want {
 				t.Errorf("%d %s, begun %d times; want %d", response.Code, response.Body, begun, c.code)

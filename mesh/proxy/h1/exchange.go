@@ -125,7 +125,13 @@ func (x *exchange) keep() {
 func (x *exchange) run() bool {
 	s := x.c.server
 	s.active.Add(1)
-	defer s.active.Add(-1)
+	finished := false
+	defer func() {
+		if !finished {
+			x.forsake()
+		}
+		s.active.Add(-1)
+	}()
 	x.begun = s.Now()
 	if x.own == nil { // the next request begins behind this one
 		x.c.r += len(x.request.b) + len(x.first)
@@ -137,7 +143,22 @@ func (x *exchange) run() bool {
 	if x.own == nil {
 		x.c.skip(0)
 	}
+	finished = true
 	return good
+}
+
+// forsake gives back what a request holds that a fault of ours has ended. It counts as one that the revision has
+// failed: a response may have brought the fault about.
+func (x *exchange) forsake() {
+	x.c.end(killed) // the pump as well
+	if u := x.up; u != nil {
+		x.up = nil
+		u.close()
+	}
+	now := time.Now()
+	x.countAt(500, now)
+	x.leave(table.Failed, now)
+	x.giveBack()
 }
 
 // carry does what the plan says.

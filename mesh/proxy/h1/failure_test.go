@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -285,4 +286,36 @@ func TestFaultOfTheProxy(t *testing.T) {
 	}
 	eventually(t, "the end of its requests", func() bool { return b.Active() == 0 })
 	served()
+}
+
+// One in the middle of a request gives back what it holds: the only connection and the only place at the endpoint.
+func TestFaultInTheMiddle(t *testing.T) {
+	var faulty atomic.Bool
+	b := outbound(t, func(o *engine.Options) {
+		o.Now = func() time.Time {
+			if faulty.CompareAndSwap(true, false) {
+				panic("asked for the time")
+			}
+			return time.Now()
+		}
+	})
+	var once sync.Once
+	app := raw(t, func(c net.Conn, r *bufio.Reader) {
+		for readHead(r) != "" {
+			once.Do(func() { faulty.Store(true) })
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	b.Apply(with(ir.Policy{Limits: ir.Limits{MaxConnections: 1, MaxRequests: 1}}, app))
+	conn, _ := b.say("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 100000\r\n\r\nbegun") // and the pump waits for more
+	if got, err := io.ReadAll(conn); len(got) > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("heard %q, %v; want a reset", got, err)
+	}
+	eventually(t, "the end of the request", func() bool { return b.Active() == 0 })
+	if code, body := get(t, b.client(), "/"); code != 200 || body != "ok" {
+		t.Errorf("afterwards %d %q", code, body)
+	}
+	if got := b.Total("code=500"); got != 1 {
+		t.Errorf("code 500 = %v, want 1", got)
+	}
 }

@@ -14,6 +14,7 @@ import (
 func (x *exchange) tunnel() {
 	c, u := x.c, x.up
 	x.last, x.cut = true, true // nothing of it is used again
+	c.set(alone)
 	head := len(x.response.b)
 	if err := x.begin(u, head, len(u.buffered())-head); err != nil {
 		x.broken(true, err)
@@ -23,7 +24,6 @@ func (x *exchange) tunnel() {
 	x.unbound()
 	x.count(101)
 	defer x.long()()
-	c.set(alone)
 	_ = u.conn.SetDeadline(time.Time{})
 	if !c.readBy(time.Time{}) {
 		return

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Idlers are the pairs that end when nothing has come from either side for a time. The zero value has none.
+// Idlers are the pairs that end when nothing has moved on them for a time. The zero value has none.
 type Idlers struct {
 	mu    sync.Mutex
 	pairs map[*Pair]*idler
@@ -13,7 +13,9 @@ type Idlers struct {
 
 type idler struct {
 	limit time.Duration
-	look  time.Time // when it can be due at the earliest
+	moved uint64    // when it was last looked at
+	since time.Time // it has been seen not to change
+	look  time.Time // again
 }
 
 // Add enters a pair that ends after the limit; leave must follow.
@@ -31,7 +33,8 @@ func (i *Idlers) Add(pair *Pair, limit time.Duration) (leave func()) {
 	}
 }
 
-// Cut closes those that have been quiet for too long; to be called every now and then.
+// Cut closes the pairs on which nothing has moved for their limit, or up to a quarter longer; to be called every
+// now and then.
 func (i *Idlers) Cut(now time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -39,9 +42,11 @@ func (i *Idlers) Cut(now time.Time) {
 		if now.Before(idler.look) {
 			continue
 		}
-		if left := idler.limit - pair.Quiet(); left > 0 {
-			idler.look = now.Add(left)
-		} else {
+		idler.look = now.Add(idler.limit / 4)
+		switch moved := pair.moved(); {
+		case moved != idler.moved || idler.since.IsZero():
+			idler.moved, idler.since = moved, now
+		case now.Sub(idler.since) >= idler.limit:
 			_ = pair.Close()
 		}
 	}

@@ -235,3 +235,46 @@ func TestEnds(t *testing.T) {
 		})
 	}
 }
+
+// A connection that still delivers is not idle, however long ago its sender was heard of.
+func TestIdlers(t *testing.T) {
+	const limit = 500 * time.Millisecond
+	client, clientNear := pipe(t)
+	server, serverNear := pipe(t)
+	if err := client.SetReadBuffer(8 << 10); err != nil {
+		t.Fatal(err)
+	}
+	pair := New(clientNear, serverNear)
+	var idlers Idlers
+	defer idlers.Add(pair, limit)()
+	result := make(chan error, 1)
+	go func() { result <- pair.Run() }()
+	said := pieces(1, 1<<20)
+	go func() { _, _ = server.Write(said) }()
+	var got []byte
+	for piece := make([]byte, 16<<10); len(got) < len(said); { // for longer than the limit
+		n, err := io.ReadFull(client, piece)
+		if got = append(got, piece[:n]...); err != nil {
+			t.Fatalf("cut after %d bytes of %d: %v", len(got), len(said), err)
+		}
+		time.Sleep(30 * time.Millisecond)
+		idlers.Cut(time.Now())
+	}
+	if !bytes.Equal(got, said) {
+		t.Error("other bytes came")
+	}
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		idlers.Cut(time.Now())
+		select {
+		case err := <-result:
+			if took := time.Since(begun); !errors.Is(err, ErrClosed) || took < limit/2 {
+				t.Errorf("ended with %v after %v", err, took)
+			}
+			return
+		default:
+			if time.Since(begun) > 20*limit {
+				t.Fatal("an idle connection was not cut")
+			}
+		}
+	}
+}
