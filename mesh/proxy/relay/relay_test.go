@@ -249,7 +249,7 @@ func TestIdlers(t *testing.T) {
 	defer idlers.Add(pair, limit)()
 	result := make(chan error, 1)
 	go func() { result <- pair.Run() }()
-	said := pieces(1, 1<<20)
+	said := pieces(1, 256<<10)
 	go func() { _, _ = server.Write(said) }()
 	var got []byte
 	for piece := make([]byte, 16<<10); len(got) < len(said); { // for longer than the limit
