@@ -68,7 +68,7 @@ func (p *Proxy) accept(ctx context.Context, l *net.TCPListener, d direction, ser
 		}
 		if count.Load() >= int64(p.MaxConnections) {
 			refused.Inc()
-			reset(conn)
+			rawio.Reset(conn)
 			continue
 		}
 		count.Add(1)
@@ -79,7 +79,7 @@ func (p *Proxy) accept(ctx context.Context, l *net.TCPListener, d direction, ser
 			if err != nil {
 				p.Logger.Debug("connection refused", "direction", d, "from", conn.RemoteAddr(), "error", err)
 				refused.Inc()
-				reset(conn)
+				rawio.Reset(conn)
 				return
 			}
 			serve(ctx, captured{TCPConn: conn, dst: dst})
@@ -121,13 +121,4 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// reset closes a connection such that its client knows at once that it was not served.
-func reset(conn net.Conn) {
-	if tcp := rawio.TCP(conn); tcp != nil {
-		_ = tcp.SetLinger(0)
-		conn = tcp
-	}
-	_ = conn.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/sluice-mesh/sluice/mesh/proxy/rawio"
 	"github.com/sluice-mesh/sluice/mesh/proxy/sniff"
 	"github.com/sluice-mesh/sluice/mesh/proxy/table"
 )
@@ -101,7 +102,7 @@ func (p *Proxy) terminate(ctx context.Context, c captured, port *table.Port, con
 // drop resets a connection that cannot be served.
 func (p *Proxy) drop(c captured, why error) {
 	p.Logger.Debug("connection dropped", "from", c.RemoteAddr(), "to", c.dst, "error", why)
-	reset(c.client())
+	rawio.Reset(c.client())
 }
 
 func (p *Proxy) dropping(c captured, why error) serve {

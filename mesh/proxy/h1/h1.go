@@ -26,6 +26,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluice-mesh/sluice/mesh/proxy/engine"
+	"github.com/sluice-mesh/sluice/mesh/proxy/rawio"
 	"github.com/sluice-mesh/sluice/mesh/proxy/relay"
 	"github.com/sluice-mesh/sluice/mesh/proxy/table"
 )
@@ -96,7 +97,7 @@ func (s *Server) leave(c *conn) {
 	c.set(alone)
 	switch {
 	case c.abort:
-		c.reset()
+		rawio.Reset(c.conn)
 	case c.linger:
 		c.lingeringClose()
 	}

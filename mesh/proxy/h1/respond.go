@@ -7,8 +7,7 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/sluice-mesh/sluice/mesh/proxy/rawio"
 	"github.com/sluice-mesh/sluice/mesh/proxy/table"
 	"github.com/sluice-mesh/sluice/mesh/proxy/telemetry"
 )
@@ -184,18 +183,8 @@ func (x *exchange) broken(byCaller bool, err error) {
 
 // closed reports whether the kernel has given a connection up, as after a reset.
 func closed(conn *net.TCPConn) bool {
-	const tcpClose = 7 // TCP_CLOSE of linux/tcp_states.h
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return true
-	}
-	state := uint8(tcpClose)
-	err = raw.Control(func(fd uintptr) {
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO); err == nil {
-			state = info.State
-		}
-	})
-	return err != nil || state == tcpClose
+	info := rawio.Info(conn)
+	return info == nil || info.State == rawio.StateClosed
 }
 
 // settle ends the endpoint's part once the response has been passed on, or has broken off.

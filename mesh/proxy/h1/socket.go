@@ -232,11 +232,3 @@ func (s *socket) closeWrite() error {
 	}
 	return s.conn.Close()
 }
-
-// reset closes such that the other side cannot take it for an orderly end.
-func (s *socket) reset() {
-	if tcp := rawio.TCP(s.conn); tcp != nil {
-		_ = tcp.SetLinger(0)
-	}
-	_ = s.conn.Close()
-}

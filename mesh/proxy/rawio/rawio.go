@@ -1,6 +1,6 @@
 // Package rawio receives from and sends to sockets without waiting, and without telling Go's scheduler, which
 // costs as much as the shortest of these calls. The descriptor must be held while they run, as it is in the
-// callbacks of a syscall.RawConn.
+// callbacks of a syscall.RawConn. It also tells of the TCP connection below another one, and resets it.
 package rawio
 
 import (

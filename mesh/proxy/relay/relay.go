@@ -74,7 +74,7 @@ func (p *Pair) Close() error {
 // moved counts the bytes that have come from the two sides and those that they have taken. The kernel knows.
 func (p *Pair) moved() (bytes uint64) {
 	for _, conn := range []Conn{p.client, p.server} {
-		if info := info(conn); info != nil {
+		if info := rawio.Info(conn); info != nil {
 			bytes += info.Bytes_received + info.Bytes_acked
 		}
 	}
@@ -126,35 +126,12 @@ func (p *Pair) breakOff(why func() error) {
 	}
 	p.ended, p.why = true, why()
 	for _, conn := range []Conn{p.client, p.server} {
-		if tcp := rawio.TCP(conn); tcp != nil {
-			_ = tcp.SetLinger(0)
-			_ = tcp.Close()
-		} else {
-			_ = conn.Close()
-		}
+		rawio.Reset(conn)
 	}
 }
 
 // closed reports whether the kernel has given a connection up, as after a reset.
 func closed(conn Conn) bool {
-	const tcpClose = 7 // TCP_CLOSE of linux/tcp_states.h
-	info := info(conn)
-	return info != nil && info.State == tcpClose
-}
-
-// info is what the kernel knows of a connection; nil when it is closed here.
-func info(conn Conn) *unix.TCPInfo {
-	tcp := rawio.TCP(conn)
-	if tcp == nil {
-		return nil
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	var info *unix.TCPInfo
-	_ = raw.Control(func(fd uintptr) {
-		info, _ = unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO)
-	})
-	return info
+	info := rawio.Info(conn)
+	return info != nil && info.State == rawio.StateClosed
 }
