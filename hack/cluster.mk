@@ -31,6 +31,9 @@ $(BIN)/golangci-lint: $(call pins,tools/lint)
 	version=$(call module-version,tools/lint,github.com/golangci/golangci-lint/v2) && cd tools/lint && \
 	$(TOOL_BUILD) -ldflags "$(TOOL_LDFLAGS) -X main.version=$${version#v}" github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
+$(BIN)/gotestsum: $(call pins,tools/testsum)
+	cd tools/testsum && $(TOOL_BUILD) -ldflags '$(TOOL_LDFLAGS)' gotest.tools/gotestsum
+
 # Only the Kubernetes service discovery: the clouds' clients are three quarters of the build.
 $(BIN)/prometheus: $(call pins,tools/prometheus)
 	version=$(call module-version,tools/prometheus,github.com/prometheus/prometheus) && cd tools/prometheus && \

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -191,15 +192,20 @@ func (s *Space) Release(ctx context.Context, deployment string, v Version) error
 	return nil
 }
 
-// Scale sets the Deployment's replicas through its scale subresource, as an autoscaler does.
+// Scale sets the Deployment's replicas through its scale subresource, as an autoscaler does, and like one
+// again when somebody else wrote in between.
 func (s *Space) Scale(ctx context.Context, deployment string, replicas int32) error {
 	api := s.Kube.AppsV1().Deployments(s.Name)
-	scale, err := api.GetScale(ctx, deployment, metav1.GetOptions{})
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		scale, err := api.GetScale(ctx, deployment, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		scale.Spec.Replicas = replicas
+		_, err = api.UpdateScale(ctx, deployment, scale, metav1.UpdateOptions{})
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("get scale: %w", err)
-	}
-	scale.Spec.Replicas = replicas
-	if _, err := api.UpdateScale(ctx, deployment, scale, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("scale %s: %w", deployment, err)
 	}
 	return nil

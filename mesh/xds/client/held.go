@@ -123,13 +123,57 @@ func (h *held) union() ir.Mesh {
 	for _, last := range slices.SortedFunc(maps.Values(chosen), func(a, b choice) int {
 		return cmp.Or(cmp.Compare(b.turn, a.turn), cmp.Compare(a.Key(), b.Key()))
 	}) {
-		mesh.Services = append(mesh.Services, without(last.Service, claimed))
+		service := without(last.Service, claimed)
+		if len(service.Routes) > 0 && !slices.ContainsFunc(addressesOf(last.Service), h.called) {
+			service.Routes = within(service.Routes, func(key string) bool { _, known := chosen[key]; return known })
+		}
+		mesh.Services = append(mesh.Services, service)
 		for _, address := range last.Addresses {
 			claimed[address] = true
 		}
 	}
 	slices.SortFunc(mesh.Services, func(a, b ir.Service) int { return cmp.Compare(a.Key(), b.Key()) })
 	return mesh
+}
+
+// called reports whether there is a part with all that is needed to call an address.
+func (h *held) called(address netip.Addr) bool {
+	_, held := h.parts[part.ToName(address)]
+	return held
+}
+
+// addressesOf are those that a service is called by: a headless one by its pods'.
+func addressesOf(service ir.Service) []netip.Addr {
+	if len(service.Addresses) > 0 {
+		return service.Addresses
+	}
+	var addresses []netip.Addr
+	for _, subset := range service.Subsets {
+		for _, endpoint := range subset.Endpoints {
+			addresses = append(addresses, endpoint.Address)
+		}
+	}
+	return addresses
+}
+
+// within returns routes that lead nowhere but to known services; what would lead to others leads to the service
+// itself. That is for a service which is there only because another leads to it, or because our pod is behind
+// it: what its own routes lead to has not been asked for. It is when the service is called, but the control
+// plane may be away then, and the request must not fail for that. A service that was asked for by its own
+// address keeps its routes: what is not known then is not there.
+func within(routes []ir.Route, known func(key string) bool) []ir.Route {
+	unknown := func(b ir.Backend) bool { return !known(b.Service) }
+	routes = slices.Clone(routes)
+	for i := range routes {
+		route := &routes[i]
+		if slices.ContainsFunc(route.Backends, unknown) {
+			route.Backends = nil
+		}
+		if gone := func(m ir.Mirror) bool { return !known(m.Service) }; slices.ContainsFunc(route.Mirrors, gone) {
+			route.Mirrors = slices.DeleteFunc(slices.Clone(route.Mirrors), gone)
+		}
+	}
+	return routes
 }
 
 // without returns the service without the addresses that others have claimed.

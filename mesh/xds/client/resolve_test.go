@@ -122,6 +122,57 @@ func TestAddressPassesToAnotherService(t *testing.T) {
 	applied.expect(t, of(moved, another("successor", echoAddress)))
 }
 
+// Of a service that is there only because another leads to it nobody asked where its own routes lead: what is
+// not known is not needed until the service itself is called, and its requests go to its own pods meanwhile.
+func TestRoutesBeyondWhatIsKnown(t *testing.T) {
+	control, address := scripted(t)
+	applied := newConsumer()
+	c, _ := run(t, client.Options{Address: address, Consumer: applied})
+	control.accept(t, first(echo(10, 1)))
+	applied.expect(t, of(echo(10, 1)))
+	lead := func(service *ir.Service, to ...string) {
+		route := ir.Route{Name: "r"}
+		for _, name := range to {
+			route.Backends = append(route.Backends, ir.Backend{Service: "default/" + name, Port: 80, Weight: 1})
+			route.Mirrors = append(route.Mirrors, ir.Mirror{Service: "default/" + name, Port: 80, Share: 1e6})
+		}
+		service.Routes = append(service.Routes, route)
+	}
+	a, b, end := another("a", "10.96.0.21"), another("b", "10.96.0.22"), another("end", "10.96.0.23")
+	lead(&a, "b", "gone")
+	lead(&b, "end")
+	lead(&b, "a")
+	lead(&b, "a", "end")
+	b.Routes[0].RequestHeaders.Remove = []string{"x"}
+	call := func(service *ir.Service, with ...ir.Service) {
+		t.Helper()
+		answered := make(chan struct{})
+		go func() {
+			defer close(answered)
+			resolve(t, c, service.Addresses[0].String())
+		}()
+		name := part.ToName(service.Addresses[0])
+		control.ask(t, name)
+		body, version := part.Part{Services: append(with, *service)}.Encode()
+		control.accept(t, &discoveryv3.DeltaDiscoveryResponse{
+			TypeUrl: part.Type, Nonce: service.Name, Resources: []*discoveryv3.Resource{resource(name, version, body)},
+		})
+		<-answered
+	}
+
+	call(&a, b)
+	known := b
+	known.Routes = nil
+	lead(&known) // to end
+	known.Routes[0].RequestHeaders.Remove = []string{"x"}
+	lead(&known, "a")
+	lead(&known)
+	known.Routes[2].Mirrors = []ir.Mirror{{Service: "default/a", Port: 80, Share: 1e6}}
+	applied.expect(t, of(echo(10, 1), a, known)) // a leads to one that is gone, as it was told
+	call(&b, a, end)
+	applied.expect(t, of(echo(10, 1), a, b, end))
+}
+
 // A control plane that does not answer is waited for once for each address.
 func TestSlowAnswersAreAwaitedOnce(t *testing.T) {
 	control, address := scripted(t)
