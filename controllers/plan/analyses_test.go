@@ -40,7 +40,7 @@ func TestAnalyses(t *testing.T) {
 	done := ran(baking, v1alpha1.StageBeforePromotion, v1alpha1.RunSuccessful)
 	finishing := analysing(releaseFixture(promotePhase, 6, 100))
 	finishing.Canary.Owned, finishing.Canary.Ours, finishing.Canary.Replicas = true, false, 4
-	finishing.Workload.Paused, finishing.Workload.Held = false, false
+	finishing.Workload.Paused, finishing.Workload.Held, finishing.Mesh.StableEndpoints = false, false, 0
 	promoted := analysing(healthyFixture())
 	promoted.Status.Release = &v1alpha1.Release{ID: "a-1", Attempt: 1, StartedAt: *micro(t0), PhaseSince: *micro(t0), Outcome: v1alpha1.OutcomePromoted, EndedAt: micro(t0)}
 	promoted.Status.Analyses = []v1alpha1.AnalysisStatus{{Stage: v1alpha1.StageAfterPromotion, Phase: v1alpha1.RunPending}}

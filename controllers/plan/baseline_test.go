@@ -130,7 +130,7 @@ func TestBaselineEndsWithItsRelease(t *testing.T) {
 	back := beside(releaseFixture(backPhase, 1, 0))
 	back.Canary, back.Baseline, back.Mesh.CanaryEndpoints, back.Mesh.BaselineEndpoints = ReplicaSet{}, ReplicaSet{}, 0, 0
 	done := beside(releaseFixture(promotePhase, 6, 100))
-	done.Baseline, done.Mesh.BaselineEndpoints = ReplicaSet{}, 0
+	done.Baseline, done.Mesh.BaselineEndpoints, done.Mesh.StableEndpoints = ReplicaSet{}, 0, 0
 	done.Canary.Ours, done.Canary.Owned, done.Workload.Paused, done.Workload.Held = false, true, false, false
 	gone := done
 	gone.Workload = Workload{}

@@ -124,7 +124,8 @@ func (t *turn) finishing() {
 		t.rollBack("the template went back to stable's in the moment of the handover")
 		return
 	}
-	if w.Settled && t.o.Canary.Replicas == w.Replicas && (!w.Paused || w.TemplateHash != canary.TemplateHash) {
+	old := listed(t.o.Stable, t.o.Mesh.StableEndpoints) || listed(t.o.Baseline, t.o.Mesh.BaselineEndpoints)
+	if w.Settled && !old && t.o.Canary.Replicas == w.Replicas && (!w.Paused || w.TemplateHash != canary.TemplateHash) {
 		t.promoted()
 		t.status.Stable, t.status.Canary, t.status.Baseline, t.status.Step, t.status.Paused = canary, nil, nil, nil, nil
 		t.setWeight(0)

@@ -30,7 +30,7 @@ func TestPromoting(t *testing.T) {
 	after := given
 	after.Canary.Owned, after.Canary.Ours = true, false
 	done := after
-	done.Workload.Paused, done.Workload.Held, done.Stable.Replicas, done.Stable.Available = false, false, 0, 0
+	done.Workload.Paused, done.Workload.Held, done.Stable.Replicas, done.Stable.Available, done.Mesh.StableEndpoints = false, false, 0, 0, 0
 	newer := func(o *Observed) { o.Workload.TemplateHash = "c" }
 	runCases(t, map[string]planCase{
 		"hands over":             {given: given, want: want{phase: promotePhase, weight: 100, ops: []OpKind{OpHandOver, OpUnpause}}},
@@ -52,10 +52,14 @@ func TestPromoting(t *testing.T) {
 		"fails before the handover":  {given: said(given, v1alpha1.VerdictFail, now), want: want{phase: backPhase}},
 		"died before the unpause":    {given: after, want: want{phase: promotePhase, weight: 100, ops: []OpKind{OpUnpause}}},
 		"the old pods go":            {given: done, with: func(o *Observed) { o.Workload.Settled = false }, want: want{phase: promotePhase, weight: 100}},
+		"until nobody is sent there": {given: done, with: func(o *Observed) { o.Mesh.StableEndpoints = 1 }, want: want{phase: promotePhase, weight: 100, reason: "the old pods go"}},
+		"nor to the baseline": {given: done, with: func(o *Observed) {
+			o.Status.Baseline, o.Mesh.BaselineEndpoints = &v1alpha1.Revision{Hash: "ka-baseline"}, 1
+		}, want: want{phase: promotePhase, weight: 100, reason: "the old pods go"}},
 		"promoted":                   {given: done, want: want{phase: healthyPhase, reason: "promoted", notice: NoticePromoted}},
 		"fails after the handover":   {given: said(done, v1alpha1.VerdictFail, now), want: want{phase: healthyPhase, notice: NoticePromoted}},
 		"newer after the handover":   {given: after, with: func(o *Observed) { newer(o); o.Workload.Settled = false }, want: want{phase: promotePhase, weight: 100, ops: []OpKind{OpSettle}}},
-		"newer, and settled":         {given: after, with: newer, want: want{phase: healthyPhase, notice: NoticePromoted}},
+		"newer, and settled":         {given: after, with: func(o *Observed) { newer(o); o.Mesh.StableEndpoints = 0 }, want: want{phase: healthyPhase, notice: NoticePromoted}},
 		"deleted after the handover": {given: after, with: func(o *Observed) { o.Deleting = true }, want: want{phase: promotePhase, weight: 100, ops: []OpKind{OpUnpause}}},
 		"went back in that moment": {given: after, with: func(o *Observed) {
 			o.Workload.TemplateHash, o.Canary.Replicas = "a", 0
@@ -67,7 +71,7 @@ func TestPromoting(t *testing.T) {
 
 func TestPromotedStatus(t *testing.T) {
 	o := releaseFixture(promotePhase, 6, 100)
-	o.Canary.Owned, o.Canary.Ours, o.Workload.Paused, o.Workload.Held = true, false, false, false
+	o.Canary.Owned, o.Canary.Ours, o.Workload.Paused, o.Workload.Held, o.Mesh.StableEndpoints = true, false, false, false, 0
 	s := Next(o, now).Status
 	if s.Stable.Hash != "b" || s.Stable.ReplicaSet != "web-b" || s.Canary != nil || s.Step != nil {
 		t.Errorf("stable %+v, canary %+v, step %+v", s.Stable, s.Canary, s.Step)

@@ -74,7 +74,17 @@ func (t *turn) rolledBackNow() {
 // canaryAndBaselineGone removes both at once.
 func (t *turn) canaryAndBaselineGone() bool {
 	canary := t.canaryGone()
-	return t.baselineGone() && canary
+	if !t.baselineGone() || !canary {
+		return false
+	}
+	left := listed(t.o.Canary, t.o.Mesh.CanaryEndpoints) || listed(t.o.Baseline, t.o.Mesh.BaselineEndpoints)
+	return !left || t.reached(t.phaseDeadline())
+}
+
+// listed tells whether the Service still lists pods of a ReplicaSet that goes or is gone. The split stays as long:
+// without one, requests go to all that are listed. Somebody else's pods are not waited for.
+func listed(rs ReplicaSet, endpoints int32) bool {
+	return endpoints > 0 && (!rs.Exists || rs.Ours || rs.Owned)
 }
 
 // canaryGone removes the canary's ReplicaSet and tells when its pods are gone too. Pods that cannot go

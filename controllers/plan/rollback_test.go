@@ -23,6 +23,8 @@ func TestRollingBack(t *testing.T) {
 		"then it drains":             {given: given, want: want{phase: backPhase, reason: "draining", requeue: 9 * time.Second}},
 		"then its pods go":           {given: given, at: drained, want: want{phase: backPhase, ops: []OpKind{OpDeleteCanary}}},
 		"until they are gone":        {given: gone, with: func(o *Observed) { o.Canary.Pods = 1 }, at: drained, want: want{phase: backPhase, reason: "removing"}},
+		"and nobody is sent there":   {given: gone, with: func(o *Observed) { o.Mesh.CanaryEndpoints = 1 }, at: drained, want: want{phase: backPhase, reason: "removing"}},
+		"not for ever either":        {given: gone, with: func(o *Observed) { o.Mesh.CanaryEndpoints = 1 }, at: t0.Add(defaultProgress), want: want{phase: backedPhase}},
 		"but not for ever":           {given: gone, with: func(o *Observed) { o.Canary.Pods = 1 }, at: t0.Add(defaultProgress), want: want{phase: backedPhase}},
 		"then the Service":           {given: gone, with: func(o *Observed) { o.Service.Narrowed = "ka" }, at: drained, want: want{phase: backPhase, ops: []OpKind{OpRestore}}},
 		"done":                       {given: gone, at: drained, want: want{phase: backedPhase, reason: "too many errors", notice: NoticeRolledBack}},
