@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/sluice-mesh/sluice/internal/version.Version=$(VERSION)
-GO_TEST := CGO_ENABLED=1 go test -race
+GO_TEST := CGO_ENABLED=1 go test -race -timeout 30m
 # Which parts are tested by `make unit`: all but the end-to-end tests.
 UNIT    := $$(go list ./... | grep -v /sluice/e2e$$)
 

@@ -216,6 +216,7 @@ func TestConfigurationOnDemand(t *testing.T) {
 	// One more that is called: from now on it is there too.
 	w.must(w.Deploy(w.ctx, harness.App{Name: "called", Version: v3, Replicas: 1}))
 	w.must(w.AwaitAvailable(w.ctx, "called"))
+	w.must(w.AwaitListed(w.ctx, "called", 1))
 	names := func(want ...string) {
 		t.Helper()
 		for i := range want {

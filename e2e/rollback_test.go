@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -23,10 +24,7 @@ func TestRollBackOnErrors(t *testing.T) {
 	w.rolledBackAt(o, 20)
 	w.served("v1")
 	s := w.nothingLost(w.load)
-	// 20 % of 100 a second, half of them bad, seen by the judge after a scrape and a look.
-	if bad := s.Total.Versions["v2"].Bad; bad == 0 || bad > 60 {
-		t.Errorf("%d bad answers, want some and at most 60", bad)
-	}
+	w.fewBad(s.Total.Versions["v2"].Bad, 10) // half of the 20 a second that are a fifth of 100
 	if bad := s.Total.Versions["v1"].Bad; bad != 0 {
 		t.Errorf("%d bad answers of v1, want none", bad)
 	}
@@ -61,9 +59,10 @@ func TestRollBackOnLatency(t *testing.T) {
 	w.served("v1")
 	s := w.nothingLost(w.load)
 	slow := s.Total.Versions["v2"]
-	if slow.Errors != 0 || slow.Slow == 0 || slow.Slow > 160 {
-		t.Errorf("v2: %d errors, %d slow answers; want no errors and up to 160 slow ones", slow.Errors, slow.Slow)
+	if slow.Errors != 0 {
+		t.Errorf("v2: %d errors, want none", slow.Errors)
 	}
+	w.fewBad(slow.Slow, 16)
 	w.must(w.pods.OnlyRevision(w.ctx, stable, 2))
 }
 
@@ -104,6 +103,28 @@ func (w *world) rolledBackAt(o *v1alpha1.Rollout, weight int32) {
 		w.t.Errorf("weights %v, want %v", all, want)
 	}
 	w.epochsRise()
+}
+
+// fewBad checks how many requests the first release failed, whose version fails so many a second at its weight:
+// some, and no more than from the decision for that weight until 0 was live. How long that is depends on the
+// machine; make bench-release measures it.
+func (w *world) fewBad(bad uint64, perSecond float64) {
+	w.t.Helper()
+	var from, until time.Time
+	for _, o := range w.rollout.History() {
+		weight := o.Status.Weight
+		switch {
+		case harness.Attempt(o) != 1 || weight.DecidedAt == nil:
+		case weight.Desired > 0 && from.IsZero():
+			from = weight.DecidedAt.Time
+		case weight.Desired == 0 && !from.IsZero() && weight.LiveAt != nil && until.IsZero():
+			until = weight.LiveAt.Time
+		}
+	}
+	expected := perSecond * until.Sub(from).Seconds()
+	if most := expected + 5*math.Sqrt(expected) + 5; bad == 0 || float64(bad) > most {
+		w.t.Errorf("%d bad answers, want some and at most %.0f in the %v in which it had traffic", bad, most, until.Sub(from))
+	}
 }
 
 func hasVerdict(o *v1alpha1.Rollout, outcome v1alpha1.VerdictOutcome) bool {

@@ -39,7 +39,7 @@ endef
 
 .PHONY: e2e
 e2e: packages $(CLUSTER_PROGRAMS) $(BIN)/helm $(BIN)/gotestsum e2e-programs ## End-to-end tests on a real cluster (TEST=regexp for some, KEEP=1 keeps the cluster)
-	$(call on-cluster,KUBECONFIG_E2E=$(CURDIR)/build/cluster/$(E2E_CLUSTER)/kubeconfig $(BIN)/gotestsum --format standard-verbose --hide-summary skipped -- -count=1 -timeout 45m -parallel $(E2E_PARALLEL) -run '$(value TEST)' ./e2e)
+	$(call on-cluster,KUBECONFIG_E2E=$(CURDIR)/build/cluster/$(E2E_CLUSTER)/kubeconfig $(BIN)/gotestsum --format standard-verbose --hide-summary skipped -- -count=1 -timeout 75m -parallel $(E2E_PARALLEL) -run '$(value TEST)' ./e2e)
 
 .PHONY: bench-release
 bench-release: packages $(CLUSTER_PROGRAMS) $(BIN)/helm e2e-programs ## Measure releases on a real cluster, into build/bench/release.json

@@ -76,7 +76,7 @@ func apiServer(t *testing.T) *cluster {
 }
 
 func startAPIServer() (*cluster, error) {
-	environment := &envtest.Environment{}
+	environment := &envtest.Environment{ControlPlaneStartTimeout: 2 * time.Minute, ControlPlaneStopTimeout: 2 * time.Minute}
 	// As on any cluster, pods get their account's token; envtest turns that off.
 	environment.ControlPlane.GetAPIServer().Configure().Disable("disable-admission-plugins")
 	if _, err := environment.Start(); err != nil {

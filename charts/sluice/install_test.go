@@ -93,7 +93,13 @@ func TestLifeOfInstallation(t *testing.T) {
 		t.Errorf("only %d pods were tried", created)
 	}
 
-	// Nothing holds any more, and the CRD is kept.
+	// Nothing holds any more, which is a policy of its own that the API server forgets by itself; the CRD is kept.
+	eventually(t, "nothing is held", func(ctx context.Context) (bool, error) {
+		d := s.get(t)
+		unpause(d)
+		d, err := s.as(t, person, nil).AppsV1().Deployments(s.namespace).Update(ctx, d, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil && !d.Spec.Paused, nil
+	})
 	s.update(t, person, unpause)
 	s.is(t, "free", "v2")
 	out, err := c.kubectl(t, "", "get", "--raw", "/apis/sluice.dev/v1alpha1")

@@ -350,7 +350,7 @@ func install(t *testing.T, config *rest.Config) envtest.CRDInstallOptions {
 		t.Fatalf("find the Gateway API's CRDs: %v", err)
 	}
 	crds := filepath.Join(strings.TrimSpace(string(folder)), "config", "crd", "standard")
-	options := envtest.CRDInstallOptions{ErrorIfPathMissing: true}
+	options := envtest.CRDInstallOptions{ErrorIfPathMissing: true, MaxTime: time.Minute}
 	for _, kind := range []string{"httproutes", "grpcroutes", "referencegrants"} {
 		options.Paths = append(options.Paths, filepath.Join(crds, "gateway.networking.k8s.io_"+kind+".yaml"))
 	}

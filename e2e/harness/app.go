@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -231,5 +232,26 @@ func (s *Space) AwaitAvailable(ctx context.Context, names ...string) error {
 			}
 		}
 		return true
+	})
+}
+
+// AwaitListed waits until the Service lists so many ready pods, which it does a moment after they are.
+func (s *Space) AwaitListed(ctx context.Context, service string, pods int) error {
+	lists, err := Follow[*discoveryv1.EndpointSlice](ctx, s.Client, &discoveryv1.EndpointSliceList{},
+		client.InNamespace(s.Name), client.MatchingLabels{discoveryv1.LabelServiceName: service})
+	if err != nil {
+		return err
+	}
+	defer lists.Stop()
+	return lists.Await(ctx, fmt.Sprintf("service %s to list %d pods", service, pods), func(all []*discoveryv1.EndpointSlice) bool {
+		ready := 0
+		for _, slice := range all {
+			for _, endpoint := range slice.Endpoints {
+				if ptr.Deref(endpoint.Conditions.Ready, true) {
+					ready++
+				}
+			}
+		}
+		return ready == pods
 	})
 }

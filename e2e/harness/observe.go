@@ -153,6 +153,19 @@ func (p ProxyConfig) Names() []string {
 	return names
 }
 
+// Ready is how many ready pods the service, namespace/name, has.
+func (p ProxyConfig) Ready(service string) int {
+	ready := 0
+	for _, s := range p.Services {
+		if s.Namespace+"/"+s.Name == service {
+			for _, revision := range s.Endpoints {
+				ready += revision.Ready
+			}
+		}
+	}
+	return ready
+}
+
 // ProxyConfig returns what the pod's proxy has in force.
 func (s *Space) ProxyConfig(ctx context.Context, pod string) (ProxyConfig, error) {
 	var config ProxyConfig

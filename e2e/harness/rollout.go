@@ -31,7 +31,8 @@ func NewRollout(name string, steps ...v1alpha1.Step) *v1alpha1.Rollout {
 			Canary:      v1alpha1.CanaryStrategy{Steps: steps},
 			Analysis: v1alpha1.AnalysisSpec{
 				Duration: d(3 * time.Second), Interval: d(500 * time.Millisecond), SuccessRate: "99", MinRequests: ptr.To[int32](20),
-				Compare: v1alpha1.CompareSpec{WarmUp: d(0)},
+				// Pods that share two cores are slow in bursts, one revision's and not the other's.
+				Compare: v1alpha1.CompareSpec{WarmUp: d(0), LatencyBoundaries: []metav1.Duration{{Duration: 2 * time.Second}}},
 			},
 			BakeTime: d(2 * time.Second),
 			Deadlines: v1alpha1.Deadlines{
@@ -42,9 +43,10 @@ func NewRollout(name string, steps ...v1alpha1.Step) *v1alpha1.Rollout {
 	}
 }
 
-// CompareOnly leaves the judgement to the comparison with stable, without any threshold.
+// CompareOnly leaves the judgement to the comparison with stable as it is by default, without any threshold.
 func CompareOnly(r *v1alpha1.Rollout) {
 	r.Spec.Analysis.SuccessRate, r.Spec.Analysis.LatencyP99 = "", nil
+	r.Spec.Analysis.Compare.LatencyBoundaries = nil
 }
 
 // Weight is a step that sets the weight.

@@ -87,7 +87,10 @@ func TestTellsApplicationsFromTheMesh(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := base("")
-			p.count, p.timeout = 5, 200*time.Millisecond
+			p.count, p.timeout = 5, 10*time.Second
+			if test.lost == "timeout" {
+				p.timeout = 200 * time.Millisecond
+			}
 			total := send(t, p, test.handler).Total
 			if total.Done != 5 {
 				t.Fatalf("%d requests ended, want 5", total.Done)
@@ -132,10 +135,10 @@ func TestNeverSendsTwice(t *testing.T) {
 
 func TestKeepsItsRate(t *testing.T) {
 	p := base("")
-	p.rate, p.duration = 400, 500*time.Millisecond
+	p.rate, p.duration = 400, 2*time.Second
 	s := send(t, p, app("v1", 200))
-	if s.Sent+s.Skipped < 150 || s.Sent+s.Skipped > 200 {
-		t.Errorf("%d sent and %d skipped in half a second at 400 a second", s.Sent, s.Skipped)
+	if s.Sent+s.Skipped < 600 || s.Sent+s.Skipped > 800 { // what is due while the machine is busy at the end is not
+		t.Errorf("%d sent and %d skipped in two seconds at 400 a second", s.Sent, s.Skipped)
 	}
 }
 

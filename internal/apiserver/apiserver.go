@@ -7,10 +7,14 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
+
+// patience is for a machine that builds and tests other packages at the same time.
+const patience = 2 * time.Minute
 
 // Start starts an API server that lives as long as the test. Without one on this machine the test is
 // skipped, and the message says how to get it.
@@ -21,8 +25,11 @@ func Start(t *testing.T) *rest.Config {
 	}
 	_, here, _, _ := runtime.Caller(0)
 	environment := &envtest.Environment{
-		CRDDirectoryPaths:     []string{filepath.Join(filepath.Dir(here), "..", "..", "build", "crds")},
-		ErrorIfCRDPathMissing: true,
+		CRDInstallOptions: envtest.CRDInstallOptions{
+			Paths:              []string{filepath.Join(filepath.Dir(here), "..", "..", "build", "crds")},
+			ErrorIfPathMissing: true, MaxTime: patience,
+		},
+		ControlPlaneStartTimeout: patience, ControlPlaneStopTimeout: patience,
 	}
 	config, err := environment.Start()
 	if err != nil {

@@ -124,7 +124,7 @@ func TestStatusWatch(t *testing.T) {
 func TestStatusWatchGivesUp(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, progressing)
-	code, out, problems := w.run(t, "status", "shop", "--watch", "--timeout", "100ms")
+	code, out, problems := w.run(t, "status", "shop", "--watch", "--timeout", "2s")
 	if code != ExitInProgress || !strings.Contains(problems, "not ended in the time given") {
 		t.Errorf("exit %d, %q, %q", code, out, problems)
 	}

@@ -60,7 +60,10 @@ func newWorld(t *testing.T) *world {
 		return &world{WithWatch: c, namespace: "demo"}
 	}
 	apiServerOnce.Do(func() {
-		environment := &envtest.Environment{CRDDirectoryPaths: []string{"../../build/crds"}, ErrorIfCRDPathMissing: true}
+		environment := &envtest.Environment{
+			CRDInstallOptions:        envtest.CRDInstallOptions{Paths: []string{"../../build/crds"}, ErrorIfPathMissing: true, MaxTime: time.Minute},
+			ControlPlaneStartTimeout: 2 * time.Minute, ControlPlaneStopTimeout: 2 * time.Minute,
+		}
 		apiServer, apiServerErr = environment.Start()
 		apiServerStop = func() { _ = environment.Stop() }
 	})
