@@ -35,6 +35,7 @@ var (
 	closedPort = proxytest.ClosedPort
 	eventually = proxytest.Eventually
 	get        = proxytest.Get
+	inTime     = proxytest.InTime
 	listen     = proxytest.Listen
 	podHost    = proxytest.PodHost
 	raw        = proxytest.Raw

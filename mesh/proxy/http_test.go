@@ -65,13 +65,8 @@ func TestWebSocket(t *testing.T) {
 	const drain = 300 * time.Millisecond
 	b := newBench(t, func(o *proxy.Options) { o.Drain = drain }, nil, nil)
 	ends := revisions{"v1": {says(t, "v1")}, "v2": {app}}
-	b.apply(service("shop", shopAddress, ir.HTTP, release(1, 100), ends))
 	dialer := websocket.Dialer{NetDial: func(_, _ string) (net.Conn, error) { return net.Dial("tcp", b.doors[shopAddress]) }}
-	conn, _, err := dialer.Dial("ws://shop.demo/chat", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	var conn *websocket.Conn
 	say := func() error {
 		if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
 			return err
@@ -83,23 +78,33 @@ func TestWebSocket(t *testing.T) {
 		}
 		return err
 	}
-	if err := say(); err != nil {
-		t.Fatal(err)
-	}
-	if got := b.total("revision=v2", "code=101"); got != 1 {
-		t.Errorf("code 101 = %v while the connection is open, want 1", got)
-	}
-	zero := time.Now()
-	b.apply(service("shop", shopAddress, ir.HTTP, release(2, 0), ends))
-	if err := say(); err != nil {
-		t.Errorf("cut at once: %v", err)
-	}
-	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	_, _, err = conn.ReadMessage()
-	if took := time.Since(zero); err == nil || took < drain || took > 5*time.Second {
+	opened := 0.0
+	var zero time.Time
+	inTime(t, drain, func() error { // it is not cut at once
+		b.apply(service("shop", shopAddress, ir.HTTP, release(2*int64(opened)+1, 100), ends))
+		dialled, _, err := dialer.Dial("ws://shop.demo/chat", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { dialled.Close() })
+		conn = dialled
+		if err := say(); err != nil {
+			t.Fatal(err)
+		}
+		opened++
+		if got := b.total("revision=v2", "code=101"); got != opened {
+			t.Errorf("code 101 = %v while the connection is open, want %v", got, opened)
+		}
+		zero = time.Now()
+		b.apply(service("shop", shopAddress, ir.HTTP, release(2*int64(opened), 0), ends))
+		return say()
+	})
+	conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_, _, err := conn.ReadMessage()
+	if took := time.Since(zero); err == nil || took < drain || took > 20*time.Second {
 		t.Errorf("ended after %v with %v, want a cut after the drain of %v", took, err, drain)
 	}
-	if got := b.total(); got != 1 {
-		t.Errorf("counted %v requests, want 1", got)
+	if got := b.total(); got != opened {
+		t.Errorf("counted %v requests, want %v", got, opened)
 	}
 }

@@ -274,15 +274,15 @@ func TestUpgradeOverTLS(t *testing.T) {
 func TestIdleConnectionsEnd(t *testing.T) {
 	b := newBench(t, func(o *proxy.Options) { o.Drain = 100 * time.Millisecond }, nil, nil)
 	s := service("shop", shopAddress, ir.TCP, ir.Split{}, revisions{"v1": {echo(t, "")}})
-	s.Policy.Timeouts.Idle = 300 * time.Millisecond
+	s.Policy.Timeouts.Idle = time.Second
 	b.apply(s)
 	conn := b.dial(shopAddress)
-	for range 6 {
+	for range 9 { // longer than the time in all
 		io.WriteString(conn, "x")
 		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
 			t.Fatalf("cut while in use: %v", err)
 		}
-		time.Sleep(100 * time.Millisecond) // in use now and then
+		time.Sleep(200 * time.Millisecond) // in use now and then
 	}
 	if _, err := conn.Read(make([]byte, 1)); err == nil {
 		t.Error("an idle connection was not cut")

@@ -219,13 +219,19 @@ func TestOldConnectionsEndAfterWeightZero(t *testing.T) {
 		io.ReadFull(conn, make([]byte, 2))
 		return conn
 	}
-	stable, canary := open(1, 0), open(2, 100)
-	zero := time.Now()
-	b.apply(service("cache", cacheAddress, ir.TCP, release(3, 0), ends))
-	fmt.Fprint(canary, "x")
-	if _, err := io.ReadFull(canary, make([]byte, 1)); err != nil {
-		t.Errorf("an old connection was cut at once: %v", err)
-	}
+	stable := open(1, 0)
+	epoch := int64(1)
+	var canary *net.TCPConn
+	var zero time.Time
+	inTime(t, drain, func() error { // it is not cut at once
+		canary = open(epoch+1, 100)
+		zero = time.Now()
+		b.apply(service("cache", cacheAddress, ir.TCP, release(epoch+2, 0), ends))
+		epoch += 2
+		fmt.Fprint(canary, "x")
+		_, err := io.ReadFull(canary, make([]byte, 1))
+		return err
+	})
 	_, err := canary.Read(make([]byte, 1))
 	if took := time.Since(zero); err == nil || took < drain {
 		t.Errorf("the canary's connection ended after %v with %v, want a cut after %v", took, err, drain)

@@ -97,13 +97,15 @@ func TestNoTimeToRepeat(t *testing.T) {
 }
 
 func TestRequestTimeoutInTheBody(t *testing.T) {
+	t.Parallel()
 	app := raw(t, func(c net.Conn, r *bufio.Reader) {
 		readHead(r)
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
 		io.Copy(io.Discard, r)
 	})
 	b := outbound(t, nil)
-	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{Request: 50 * time.Millisecond}}, app))
+	// Time for the head to come.
+	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{Request: 500 * time.Millisecond}}, app))
 	response, err := b.client().Get("http://shop.demo/")
 	if err != nil {
 		t.Fatal(err)
@@ -117,10 +119,11 @@ func TestRequestTimeoutInTheBody(t *testing.T) {
 
 // A try that takes too long is repeated on another endpoint, and counts.
 func TestPerTryTimeoutIsRetried(t *testing.T) {
+	t.Parallel()
 	app, _, _ := hangs(t)
 	b := outbound(t, nil)
 	b.Apply(with(ir.Policy{
-		Balance: ir.Balance{Balancer: ir.RoundRobin}, Timeouts: ir.Timeouts{PerTry: 50 * time.Millisecond},
+		Balance: ir.Balance{Balancer: ir.RoundRobin}, Timeouts: ir.Timeouts{PerTry: 500 * time.Millisecond},
 		Retry: &ir.Retry{Attempts: 1, On: []ir.RetryOn{ir.OnTimeout}},
 	}, app, says(t, "v1")))
 	client := b.client()
@@ -136,15 +139,16 @@ func TestPerTryTimeoutIsRetried(t *testing.T) {
 
 // Per-try timeouts end with the head of the response.
 func TestPerTryTimeoutSparesTheBody(t *testing.T) {
+	t.Parallel()
 	app := raw(t, func(c net.Conn, r *bufio.Reader) {
 		for readHead(r) != "" {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
-			time.Sleep(120 * time.Millisecond)
+			time.Sleep(700 * time.Millisecond)
 			io.WriteString(c, "def")
 		}
 	})
 	b := outbound(t, nil)
-	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{PerTry: 60 * time.Millisecond}}, app))
+	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{PerTry: 500 * time.Millisecond}}, app))
 	client := b.client()
 	for range 2 {
 		if code, body := get(t, client, "/"); code != 200 || body != "abcdef" {
@@ -154,23 +158,24 @@ func TestPerTryTimeoutSparesTheBody(t *testing.T) {
 }
 
 func TestIdleTimeout(t *testing.T) {
+	t.Parallel()
 	app := raw(t, func(c net.Conn, r *bufio.Reader) {
 		readHead(r)
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
-		for range 3 { // longer than the timeout in all
-			time.Sleep(60 * time.Millisecond)
+		for range 4 { // longer than the timeout in all
+			time.Sleep(300 * time.Millisecond)
 			io.WriteString(c, "a")
 		}
 		io.Copy(io.Discard, r)
 	})
 	b := outbound(t, nil)
-	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{Idle: 150 * time.Millisecond}}, app))
+	b.Apply(with(ir.Policy{Timeouts: ir.Timeouts{Idle: time.Second}}, app))
 	response, err := b.client().Get("http://shop.demo/")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if body, err := io.ReadAll(response.Body); err == nil || string(body) != "aaa" {
+	if body, err := io.ReadAll(response.Body); err == nil || string(body) != "aaaa" {
 		t.Errorf("heard %q, %v; want the pieces and then an end", body, err)
 	}
 	eventually(t, "the count", func() bool { return b.Total("code=504") == 1 })

@@ -129,23 +129,22 @@ func TestKeptConnectionsOverTLS(t *testing.T) {
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	for name, answer := range map[string]func(c net.Conn){
-		"ends": func(c net.Conn) { io.WriteString(c, ok) },
+		"ends": func(c net.Conn) { io.WriteString(c, ok); c.Close() },
 		"at once": func(c net.Conn) {
 			together := c.(*tls.Conn).NetConn().(*together)
 			together.hold = true
 			io.WriteString(c, ok)
 			io.WriteString(c, evil)
 			together.Conn.Write(together.held)
-			io.Copy(io.Discard, c)
 		},
 		"later": func(c net.Conn) {
 			io.WriteString(c, ok)
 			time.Sleep(5 * time.Millisecond)
 			io.WriteString(c, evil)
-			io.Copy(io.Discard, c)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			said := make(chan struct{}, 10)
 			app := raw(t, func(c net.Conn, _ *bufio.Reader) {
 				secured := tls.Server(&together{Conn: c}, secure.TLS)
 				defer secured.Close()
@@ -153,6 +152,8 @@ func TestKeptConnectionsOverTLS(t *testing.T) {
 				if head := readHead(r); head != "" {
 					io.ReadFull(r, make([]byte, 1))
 					answer(secured)
+					said <- struct{}{}
+					io.Copy(io.Discard, secured)
 				}
 			})
 			b := outbound(t, func(o *engine.Options) {
@@ -173,6 +174,7 @@ func TestKeptConnectionsOverTLS(t *testing.T) {
 				if response.StatusCode != 200 || string(body) != "ok" {
 					t.Fatalf("POST %d: %d %q", i, response.StatusCode, body)
 				}
+				<-said
 				time.Sleep(20 * time.Millisecond) // what comes later arrives
 			}
 		})
@@ -185,6 +187,7 @@ func TestMirrorsClosedConnection(t *testing.T) {
 	mirror := raw(t, func(c net.Conn, r *bufio.Reader) {
 		if head := readHead(r); head != "" {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") // promises to stay, and closes
+			c.Close()
 			got <- head
 		}
 	})

@@ -178,7 +178,7 @@ func TestTryThatFailsAsItsTimeEnds(t *testing.T) {
 		o.Random = func(n uint32) uint32 { return n - 1 } // the longest back-off
 		o.Now = func() time.Time {
 			if slow.Swap(false) {
-				time.Sleep(200 * time.Millisecond) // the request is locked, and the timer fires
+				time.Sleep(700 * time.Millisecond) // the request is locked, and the timer fires
 			}
 			return time.Now()
 		}
@@ -209,7 +209,7 @@ func TestTryThatFailsAsItsTimeEnds(t *testing.T) {
 	s.Policy.Retry = &ir.Retry{
 		Attempts: 3, On: []ir.RetryOn{ir.OnReset, ir.OnTimeout}, NonIdempotent: true, BackOff: 20 * time.Millisecond,
 	}
-	s.Routes = []ir.Route{{Name: "r", Timeouts: ir.Timeouts{PerTry: 100 * time.Millisecond}}}
+	s.Routes = []ir.Route{{Name: "r", Timeouts: ir.Timeouts{PerTry: 500 * time.Millisecond}}}
 	b.Apply(s)
 	r := dialRaw(t, b.Door(shopAddress))
 	r.request(1, true)

@@ -121,9 +121,9 @@ func grpcClient(t testing.TB, door string) *grpc.ClientConn {
 	return c
 }
 
-// with makes a context whose call carries these metadata.
+// with makes a context whose call carries these metadata. Its end is only reached when a test fails.
 func with(t testing.TB, pairs ...string) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return metadata.AppendToOutgoingContext(ctx, pairs...)
 }

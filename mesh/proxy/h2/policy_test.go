@@ -139,17 +139,20 @@ func TestTimeouts(t *testing.T) {
 			<-r.Context().Done()
 		})}}
 	}
-	const short = 30 * time.Millisecond
+	const (
+		short = 30 * time.Millisecond
+		long  = time.Second // for the head to come first
+	)
 	cases := map[string]struct {
 		timeouts ir.Timeouts
 		head     bool
 		breaks   bool
 	}{
 		"request":             {ir.Timeouts{Request: short}, false, false},
-		"request in its body": {ir.Timeouts{Request: short}, true, true},
+		"request in its body": {ir.Timeouts{Request: long}, true, true},
 		"per try":             {ir.Timeouts{PerTry: short}, false, false},
 		"idle":                {ir.Timeouts{Idle: short}, false, false},
-		"idle in its body":    {ir.Timeouts{Idle: short}, true, true},
+		"idle in its body":    {ir.Timeouts{Idle: long}, true, true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -269,28 +272,38 @@ func TestCallersThatGoAway(t *testing.T) {
 // TestWaitingOutlivesAConnection has streams wait for the only connection that there may be, and it ends.
 func TestWaitingOutlivesAConnection(t *testing.T) {
 	var conns atomic.Int64
+	var full atomic.Bool
 	first := make(chan struct{})
 	pod := rawApp(t, func(r *raw) {
 		r.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1})
 		doomed := conns.Add(1) == 1
-		for {
+		for requests, acks := 0, 0; ; {
 			f, err := r.ReadFrame()
 			if err != nil {
 				return
 			}
-			if h, ok := f.(*http2.MetaHeadersFrame); ok {
-				if doomed {
-					<-first
-					return
+			switch f := f.(type) {
+			case *http2.SettingsFrame:
+				if f.IsAck() {
+					acks++
 				}
-				r.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, EndHeaders: true, EndStream: true, BlockFragment: r.encode(":status", "204")})
+			case *http2.MetaHeadersFrame:
+				requests++
+				if !doomed {
+					r.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, EndHeaders: true, EndStream: true, BlockFragment: r.encode(":status", "204")})
+				}
+			}
+			if doomed && requests == 1 && acks == 2 { // the second is of the limit: before, others are sent here too
+				full.Store(true)
+				<-first
+				return
 			}
 		}
 	})
 	b := routed(t, ir.HTTP2, revisions{"v1": {pod}}, func(s *ir.Service) { s.Policy.Limits = ir.Limits{MaxConnections: 1} })
 	r := dialRaw(t, b.Door(shopAddress))
 	r.request(1, true)
-	eventually(t, "a connection", func() bool { return conns.Load() == 1 })
+	eventually(t, "a full connection", full.Load)
 	for id := uint32(3); id <= 9; id += 2 {
 		r.request(id, true)
 	}

@@ -26,6 +26,23 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
+// InTime tries what is only promised to who is done within the limit. A try that fails later than that proves
+// nothing, and there is another one.
+func InTime(t testing.TB, limit time.Duration, try func() error) {
+	t.Helper()
+	for range 20 {
+		begun := time.Now()
+		err := try()
+		if err == nil {
+			return
+		}
+		if took := time.Since(begun); took < limit {
+			t.Fatalf("failed after %v: %v", took, err)
+		}
+	}
+	t.Fatalf("this machine is never done within %v", limit)
+}
+
 // Metric is the sum of the series with the name and labels (each as name=value): of counters and gauges their
 // value, of histograms their count. -1 when there is no such series.
 func Metric(t testing.TB, registry prometheus.Gatherer, name string, labels ...string) float64 {

@@ -377,7 +377,8 @@ func TestResolveKnownAllocatesNothing(t *testing.T) {
 	ctx := t.Context()
 	for _, address := range []netip.Addr{netip.MustParseAddr(echoAddress), netip.MustParseAddr("10.9.9.9")} {
 		resolve(t, c, address.String())
-		if allocations := testing.AllocsPerRun(100, func() { c.Resolve(ctx, address) }); allocations > 0 {
+		// So many that what other goroutines allocate meanwhile comes to less than one for each.
+		if allocations := testing.AllocsPerRun(10_000, func() { c.Resolve(ctx, address) }); allocations > 0 {
 			t.Errorf("%s: %v allocations", address, allocations)
 		}
 	}

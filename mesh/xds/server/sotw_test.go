@@ -256,7 +256,8 @@ func TestStateOfTheWorldWildcard(t *testing.T) {
 
 // A client that does not even read blocks the sending of what it was sent; that stream is closed too.
 func TestDeafStreamIsClosed(t *testing.T) {
-	s := server.New(server.Options{Replica: "a", Logger: quiet(), AckDeadline: 40 * time.Millisecond})
+	// Long enough for the wait to be seen.
+	s := server.New(server.Options{Replica: "a", Logger: quiet(), AckDeadline: 2 * time.Second})
 	crowd := echo(10, 1)
 	for i := range 20_000 {
 		address := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
