@@ -23,6 +23,11 @@ const speedSources = 50
 // assessed, in a release of five weights with a minute each. What the simulated server needs to make its
 // answer does not count, nor do the first verdicts, until memory is there.
 func MeasureSpeed() Speed {
+	return measureSpeed(func(int, analysis.Evidence, analysis.Verdict) {})
+}
+
+// measureSpeed hands each verdict that is timed to look, with its weight's index and what it is based on.
+func measureSpeed(look func(step int, evidence analysis.Evidence, verdict analysis.Verdict)) Speed {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const warm, looks = 20, 100
 	cell := same(1000, .009)
@@ -38,9 +43,11 @@ func MeasureSpeed() Speed {
 		scrapes.round(moment.Now-every, moment.Decided, judge.Observe)
 		path.server.now, path.server.spent = at(moment.Now), 0
 		before := processor()
-		analysis.Assess(judge.release, judge.settings, path.evidence(path.server.now), path.server.now)
+		evidence := path.evidence(path.server.now)
+		verdict := analysis.Assess(judge.release, judge.settings, evidence, path.server.now)
 		if round%(warm+looks) >= warm {
 			spent[moment.Step] += processor() - before - path.server.spent
+			look(moment.Step, evidence, verdict)
 		}
 		if (round+1)%(warm+looks) == 0 && moment.Step < len(spent)-1 {
 			moment.Step++

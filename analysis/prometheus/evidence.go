@@ -134,7 +134,8 @@ func (r *reading) measure(ctx context.Context, now time.Time) {
 	// Where both kinds are there they come in the same scrape: with native ones there before the question,
 	// classic ones would have been in its answer.
 	r.settled = !found.native || natives
-	if !natives && !same(found, r.ledger.scale) {
+	// Where native histograms were read already their bounds stay, since they may have been raised.
+	if (!natives || !found.native) && !same(found, r.ledger.scale) {
 		r.restart(found)
 	}
 }

@@ -50,27 +50,36 @@ func TestEvidenceOfAWholeRelease(t *testing.T) {
 	first.requestsAt(10, "new", 20, 200, 200*time.Millisecond)
 	first.requestsAt(10, "old", 180, 200, 10*time.Millisecond)
 	second.requestsAt(10, "new", 3, 503, 10*time.Millisecond)
+	done := time.Now()
 	seen := eventually(t, sampler, asked, "the first weight is seen", func(e analysis.Evidence) bool {
 		s := stratum(e, 10).Seen
-		return s.Canary.Answered == 23 && s.Control.Answered == 180
+		return s.Canary.Answered == 23 && s.Control.Answered == 180 && isPast(e, done)
 	})
 	if want := []time.Duration{100 * time.Millisecond, 250 * time.Millisecond, 750 * time.Millisecond}; !slices.Equal(seen.Boundaries, want) {
 		t.Errorf("boundaries %v, want %v", seen.Boundaries, want)
 	}
 
-	// From now on the canary warms up, while it goes to 50 %.
-	asked.WarmUps = []analysis.Window{{From: time.Now(), Until: time.Now().Add(time.Second)}}
+	// From now on the canary warms up, while it goes to 50 %, until its failures are seen. Requests at 20 % tell
+	// how far the first source is: with one seen, its next interval ends in the warm-up; with two, begins after it.
+	asked.WarmUps = []analysis.Window{{From: time.Now(), Until: time.Now().Add(time.Hour)}}
+	first.requestsAt(20, "old", 1, 200, 10*time.Millisecond)
+	eventually(t, sampler, asked, "the warm-up has begun", func(e analysis.Evidence) bool { return stratum(e, 20).Seen.Control.Answered == 1 })
 	first.requestsAt(50, "new", 100, 500, 10*time.Millisecond)
 	first.requestsAt(50, "old", 100, 200, 10*time.Millisecond)
-	// Once a request of after the warm-up is seen, the next interval begins after it.
-	time.Sleep(time.Until(asked.WarmUps[0].Until)) // the clock is the scrapes'
+	done = time.Now()
+	eventually(t, sampler, asked, "the failures are seen", func(e analysis.Evidence) bool {
+		return stratum(e, 50).Seen.Canary.Failed == 100 && stratum(e, 50).Seen.Control.Answered == 100 && isPast(e, done)
+	})
+	asked.WarmUps[0].Until = time.Now()
+	eventually(t, sampler, asked, "the warm-up is over", func(e analysis.Evidence) bool { return isPast(e, asked.WarmUps[0].Until) })
 	first.requestsAt(20, "old", 1, 200, 10*time.Millisecond)
-	eventually(t, sampler, asked, "the warm-up is over", func(e analysis.Evidence) bool { return stratum(e, 20).Seen.Control.Answered == 1 })
+	eventually(t, sampler, asked, "the first source is past it too", func(e analysis.Evidence) bool { return stratum(e, 20).Seen.Control.Answered == 2 })
 	first.requestsAt(50, "new", 40, 200, 800*time.Millisecond)
 	first.requestsAt(50, "old", 60, 200, 10*time.Millisecond)
 	first.requestsAt(10, "old", 1, 200, 10*time.Millisecond) // ends late
+	done = time.Now()
 	got := eventually(t, sampler, asked, "all is seen", func(e analysis.Evidence) bool {
-		return stratum(e, 50).Seen.Canary.Answered == 140 && stratum(e, 50).Seen.Control.Answered == 160 && stratum(e, 10).Seen.Control.Answered == 181
+		return stratum(e, 50).Seen.Canary.Answered == 140 && stratum(e, 50).Seen.Control.Answered == 160 && stratum(e, 10).Seen.Control.Answered == 181 && isPast(e, done)
 	})
 	type requests = analysis.Requests
 	three := func(a, b, c uint64) []uint64 { return []uint64{a, b, c} }
@@ -126,6 +135,7 @@ func TestEvidenceOfAWholeRelease(t *testing.T) {
 	// The release is tried again with the same hashes: nothing of before counts.
 	again := asked
 	again.Since, again.WarmUps = time.Now(), nil
+	eventually(t, sampler, again, "the new attempt has begun", func(e analysis.Evidence) bool { return isPast(e, again.Since) })
 	first.requestsAt(10, "new", 5, 200, time.Millisecond)
 	eventually(t, sampler, again, "the new attempt is seen", func(e analysis.Evidence) bool {
 		return len(e.Strata) == 1 && e.Strata[0].Seen.Canary.Answered == 5 && e.Strata[0].Seen.Control.Answered == 0
@@ -155,7 +165,8 @@ func TestNativeHistogramsAreAsExactAsClassicOnes(t *testing.T) {
 	p.requestsAt(10, "new", 7, 404, 300*time.Millisecond)
 	p.requestsAt(10, "new", 5, 503, 300*time.Millisecond)
 	p.requestsAt(10, "new", 2, 499, 300*time.Millisecond)
-	all := func(e analysis.Evidence) bool { return stratum(e, 10).Seen.Canary.Failed == 5 }
+	done := time.Now()
+	all := func(e analysis.Evidence) bool { return stratum(e, 10).Seen.Canary.Failed == 5 && isPast(e, done) }
 	want := eventually(t, classic, asked, "all is seen", all)
 	got := eventually(t, sampler, asked, "all is seen", all)
 	if diff := cmp.Diff(want.Strata, got.Strata); diff != "" || stratum(got, 10).Seen.Canary.Slow[0] == 0 {
@@ -179,8 +190,9 @@ func TestNativeHistogramsAreAsExactAsClassicOnes(t *testing.T) {
 	for d := time.Millisecond / 8; d < time.Minute; d += d / 12 {
 		p.requestsAt(10, "old", 1, 200, d)
 	}
+	done = time.Now()
 	coarse := eventually(t, sampler, odd, "the bound is raised again", func(e analysis.Evidence) bool {
-		return slices.Equal(e.Boundaries, []time.Duration{limit(-7. / 4)})
+		return slices.Equal(e.Boundaries, []time.Duration{limit(-7. / 4)}) && isPast(e, done)
 	})
 	fresh, err := connect(t, native).Evidence(t.Context(), odd)
 	if err != nil || !cmp.Equal(fresh.Strata, coarse.Strata) {
@@ -248,12 +260,17 @@ func TestBoundariesAreChosenFromTheHourBefore(t *testing.T) {
 				normal.End(500, 20*time.Second)
 			}
 			done := time.Now()
-			eventually(t, sampler, asked, "two scrapes are made", func(e analysis.Evidence) bool { return e.Newest.Sub(done) > 250*time.Millisecond })
+			eventually(t, sampler, asked, "all is seen", func(e analysis.Evidence) bool { return isPast(e, done) })
 			later := release
 			later.Since = time.Now()
-			got, err := sampler.Boundaries(t.Context(), later)
-			if err != nil || !slices.Equal(got, test.want) {
-				t.Errorf("boundaries %v, %v, want %v", got, err, test.want)
+			var got []time.Duration
+			eventually(t, sampler, later, "there are boundaries", func(analysis.Evidence) bool { // none after a scrape that failed
+				var err error
+				got, err = sampler.Boundaries(t.Context(), later)
+				return err == nil && len(got) > 0
+			})
+			if !slices.Equal(got, test.want) {
+				t.Errorf("boundaries %v, want %v", got, test.want)
 			}
 			if e, err := sampler.Evidence(t.Context(), later); err != nil || !slices.Equal(e.Boundaries, test.want) {
 				t.Errorf("evidence with boundaries %v, %v, want %v", e.Boundaries, err, test.want)

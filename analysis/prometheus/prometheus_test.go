@@ -456,3 +456,32 @@ func TestBoundsThatComeLater(t *testing.T) {
 		t.Errorf("the bounds were asked for %d times after they were known, want once", asked)
 	}
 }
+
+// The first scrape with durations may be stored just when a look has asked for bounds. Then it reads native
+// histograms; where there are classic ones too, they count from the next look on.
+func TestBoundsThatComeWithinALook(t *testing.T) {
+	stored := false
+	sampler := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		durations := "__name__=sluice_request_duration_seconds_bucket revision=new code=2xx "
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/values") && stored:
+			_, _ = io.WriteString(w, answer(`["0.25","1","+Inf"]`))
+		case strings.HasSuffix(r.URL.Path, "/values"):
+			stored = true
+			_, _ = io.WriteString(w, answer(`[]`))
+		case strings.Contains(r.FormValue("query"), "_bucket"):
+			_, _ = io.WriteString(w, matrix(map[string][]string{over: {"0", "9"}, durations + "le=0.25": {"0", "5"}, durations + "le=+Inf": {"0", "9"}}))
+		default:
+			_, _ = io.WriteString(w, strings.ReplaceAll(matrix(map[string][]string{over: {"0", "9"}, "__name__=sluice_request_duration_seconds revision=new code=2xx": {"0"}}),
+				`"values":[[1772366400,"0"]]`, `"histograms":[[1772366400,{"count":"0","sum":"0"}],[1772366401,{"count":"9","sum":"2","buckets":[[0,"0.1","0.2","5"],[0,"0.3","0.4","4"]]}]]`))
+		}
+	}, nil)
+	r := release
+	r.Boundaries = []time.Duration{200 * time.Millisecond}
+	for look, want := range []time.Duration{200 * time.Millisecond, 250 * time.Millisecond, 250 * time.Millisecond} {
+		e, err := sampler.Evidence(t.Context(), r)
+		if err != nil || len(e.Strata) != 1 || !slices.Equal(e.Boundaries, []time.Duration{want}) || e.Strata[0].Seen.Canary.Slow[0] != 4 {
+			t.Errorf("look %d: %+v, %v", look, e, err)
+		}
+	}
+}

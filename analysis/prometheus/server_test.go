@@ -123,6 +123,12 @@ func eventually(t *testing.T, sampler analysis.EvidenceSource, release analysis.
 	}
 }
 
+// isPast says that what was there at a time has been scraped whole, and that what comes now is scraped after it.
+// Prometheus stamps a scrape before it reads, and gives up after the interval of 200 ms: until then a scrape
+// from before the time may see some of what came later. The newest scrape is any source's; within two
+// intervals it is the turn of each.
+func isPast(e analysis.Evidence, at time.Time) bool { return e.Newest.Sub(at) > 450*time.Millisecond }
+
 func TestCountsAreWhatTheSourcesDid(t *testing.T) {
 	t.Parallel() // a Prometheus takes its first targets after five seconds
 	first, second := newProxy(t, "load-1"), newProxy(t, "load-2")
@@ -144,7 +150,7 @@ func TestCountsAreWhatTheSourcesDid(t *testing.T) {
 	asked := before
 	asked.Since = time.Now()
 	looks := eventually(t, sampler, asked, "two scrapes are made since", func(e analysis.Evidence) bool {
-		return e.Newest.Sub(asked.Since) > 200*time.Millisecond && e.Interval > 0
+		return isPast(e, asked.Since) && e.Interval > 0
 	})
 	if got := seen(looks); got.Canary.Started+got.Canary.Answered+got.Control.Started+got.Control.Answered > 0 {
 		t.Fatalf("what was before counts: %+v", looks)
@@ -165,10 +171,11 @@ func TestCountsAreWhatTheSourcesDid(t *testing.T) {
 	for range 6 {
 		second.series("new", 10).Begin() // and no end
 	}
+	done := time.Now()
 	want := analysis.Requests{Started: 118, Answered: 108, Failed: 10, Slow: []uint64{7}, Cancelled: 4, Unfinished: 6, Overdue: []uint64{6}}
 	got := eventually(t, sampler, asked, "all is scraped and old enough", func(e analysis.Evidence) bool {
 		got := seen(e)
-		return got.Canary.Started == want.Started && got.Control.Answered == 900 && got.Canary.Overdue[0] > 0
+		return got.Canary.Started == want.Started && got.Control.Answered == 900 && got.Canary.Overdue[0] > 0 && isPast(e, done)
 	})
 	if diff := cmp.Diff(want, seen(got).Canary); diff != "" {
 		t.Errorf("canary (-want +got):\n%s", diff)
@@ -180,8 +187,11 @@ func TestCountsAreWhatTheSourcesDid(t *testing.T) {
 	eventually(t, sampler, asked, "the restart is seen", func(e analysis.Evidence) bool { return e.Dropped == 1 })
 	second.requests("new", 10, 200, 10*time.Millisecond)
 	second.requests("old", 90, 200, 10*time.Millisecond)
+	done = time.Now()
 	want = analysis.Requests{Started: 128, Answered: 118, Failed: 10, Slow: []uint64{7}, Cancelled: 4, Overdue: []uint64{0}}
-	got = eventually(t, sampler, asked, "requests after the restart are seen", func(e analysis.Evidence) bool { return seen(e).Control.Answered == 990 })
+	got = eventually(t, sampler, asked, "requests after the restart are seen", func(e analysis.Evidence) bool {
+		return seen(e).Control.Answered == 990 && isPast(e, done)
+	})
 	if diff := cmp.Diff(want, seen(got).Canary); diff != "" {
 		t.Errorf("canary after the restart (-want +got):\n%s", diff)
 	}
@@ -213,11 +223,12 @@ func TestAFreshSamplerCountsTheSame(t *testing.T) {
 		before := last.Newest
 		last = eventually(t, steady, asked, "another scrape is made", func(e analysis.Evidence) bool { return e.Newest.After(before) })
 	}
+	done := time.Now()
 	if last.Dropped != 1 || seen(last).Canary.Answered == 0 {
 		t.Fatalf("nothing to compare: %+v", last)
 	}
 	// Both may see a scrape more than the other; with no more requests the tallies stand still.
-	last = eventually(t, steady, asked, "another scrape is made", func(e analysis.Evidence) bool { return e.Newest.After(last.Newest) })
+	last = eventually(t, steady, asked, "all is seen", func(e analysis.Evidence) bool { return isPast(e, done) })
 	fresh, err := connect(t, address).Evidence(t.Context(), asked)
 	if err != nil {
 		t.Fatal(err)
@@ -269,12 +280,26 @@ func TestABrokenCanaryIsFoundOut(t *testing.T) {
 	defer looks.Stop()
 	var verdict analysis.Verdict
 	for verdict.Outcome != analysis.Fail {
+		there, err := sampler.Query(t.Context(), `sluice_requests_total{revision="new", code="503"}`, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		evidence, err := sampler.Evidence(t.Context(), asked)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if verdict = analysis.Assess(asked, settings, evidence, time.Now()); verdict.Outcome == analysis.Pass {
 			t.Fatal(verdict.Reason)
+		}
+		// A look sees the newest scrape that is stored. The first one may show too few bad responses, the second
+		// one, with 10 more, decides. How many there are by then says nothing: a busy machine misses scrapes.
+		for _, s := range there.Series {
+			if float64(verdict.Bad) < s.Value {
+				t.Errorf("the verdict is about %d bad responses, the server knew of %v", verdict.Bad, s.Value)
+			}
+		}
+		if verdict.Outcome != analysis.Fail && verdict.Bad >= 10 {
+			t.Fatalf("%d bad responses do not decide: %s", verdict.Bad, verdict.Reason)
 		}
 		if time.Since(asked.Since) > 20*time.Second {
 			t.Fatal("no verdict in time: " + verdict.Reason)
@@ -286,8 +311,4 @@ func TestABrokenCanaryIsFoundOut(t *testing.T) {
 	stop()
 	<-over
 	t.Logf("failed %v after the first bad response, after %d bad responses: %s", time.Since(began).Round(time.Millisecond), bad.Load(), verdict.Reason)
-	// A scrape is at most a second away and may show too few; the second one decides.
-	if bad.Load() > 25 {
-		t.Errorf("%d bad responses until the verdict, want at most 25", bad.Load())
-	}
 }

@@ -163,7 +163,8 @@ func (q *queue) ask(s *Sampler, b *batch) {
 	close(b.done)
 }
 
-// leave stops waiting, and says whether the answer was there nevertheless.
+// leave stops waiting, and says whether the answer was there nevertheless. A query that nobody waits for any
+// more is given up, and one that has not begun is forgotten, so that nobody joins it.
 func (q *queue) leave(b *batch) (answered bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -172,6 +173,9 @@ func (q *queue) leave(b *batch) (answered bool) {
 	}
 	if b.waiting--; b.waiting == 0 {
 		b.cancel()
+		if q.next == b {
+			q.next = nil
+		}
 	}
 	return false
 }

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluice-mesh/sluice/analysis"
@@ -150,6 +152,47 @@ func TestOneThatGoesAway(t *testing.T) {
 	if e, err := sampler.Evidence(t.Context(), townRelease(1)); err != nil || e.Strata[0].Seen.Canary.Answered != 1 {
 		t.Errorf("got %+v, %v", e, err)
 	}
+}
+
+// inMemory answers by a handler without a network, so that a test with a fake clock can wait for the answer.
+type inMemory struct{ http.Handler }
+
+func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	m.ServeHTTP(w, r)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	return w.Result(), nil
+}
+
+// One that goes away before its query has begun takes that along: who comes next does not join it.
+func TestOneThatGoesAwayBeforeItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &town{services: 3}
+		sampler, err := prometheus.New(prometheus.Options{Address: "http://prometheus", RoundTripper: inMemory{c}, Now: func() time.Time { return since }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.look(t, sampler, 1) // each reads its past alone
+		c.wait.Store(int64(time.Second))
+		var first sync.WaitGroup
+		first.Go(func() {
+			if _, err := sampler.Evidence(t.Context(), townRelease(0)); err != nil {
+				t.Errorf("got %v of the query under way", err)
+			}
+		})
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := sampler.Evidence(ctx, townRelease(1)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want that the time is over", err)
+		}
+		if e, err := sampler.Evidence(t.Context(), townRelease(2)); err != nil || e.Strata[0].Seen.Canary.Answered != 2 {
+			t.Errorf("got %+v, %v", e, err)
+		}
+		first.Wait()
+	})
 }
 
 // TestQueryCost measures, when SLUICE_MEASURE is set, what sharing saves a real Prometheus: processor time

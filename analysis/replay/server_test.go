@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +21,7 @@ import (
 )
 
 // exposition is a matrix as a target may expose it: with the time of each sample. A Prometheus that scrapes
-// it once has all of the past.
+// it once has all of the past, and nothing more when it scrapes it again.
 func exposition(matrix model.Matrix) string {
 	var text strings.Builder
 	for _, stream := range matrix {
@@ -42,13 +41,10 @@ func exposition(matrix model.Matrix) string {
 // backfilled runs a real Prometheus that has the samples.
 func backfilled(t *testing.T, matrix model.Matrix) *prometheus.Sampler {
 	t.Helper()
-	var scraped atomic.Int32
 	text := exposition(matrix)
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		if scraped.Add(1) == 1 {
-			_, _ = io.WriteString(w, text)
-		}
+		_, _ = io.WriteString(w, text) // each time, since a scrape may take too long
 	}))
 	t.Cleanup(target.Close)
 	server := promserver.Start(t, fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: past\n  honor_labels: true\n  static_configs: [{targets: [%q]}]\n",
@@ -59,13 +55,16 @@ func backfilled(t *testing.T, matrix model.Matrix) *prometheus.Sampler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The second scrape begins when the first one is stored.
-	for deadline := time.Now().Add(30 * time.Second); scraped.Load() < 2; <-time.After(50 * time.Millisecond) {
+	// A scrape is stored together with that it succeeded.
+	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(50 * time.Millisecond) {
+		up, err := sampler.Query(t.Context(), "up == 1", time.Time{})
+		if err == nil && len(up.Series) == 1 {
+			return sampler
+		}
 		if time.Now().After(deadline) {
-			t.Fatal("Prometheus does not scrape")
+			t.Fatalf("Prometheus does not scrape: %v", err)
 		}
 	}
-	return sampler
 }
 
 // past moves a trace so that it ended just now, to whole milliseconds; it returns by how much.
