@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
@@ -101,7 +102,8 @@ func (r *RolloutReconciler) onlyStable(ctx context.Context, w *world, service *c
 	return true, nil
 }
 
-// readyEndpoints counts the ready endpoints of one revision in a Service's own slices.
+// readyEndpoints counts the endpoints of one revision in a Service's own slices that get new requests: the ready
+// ones, which those of unknown readiness count as, but none that drains.
 func (r *RolloutReconciler) readyEndpoints(ctx context.Context, w *world, service, hash string) (int32, error) {
 	var slicesOf discoveryv1.EndpointSliceList
 	if err := r.Client.List(ctx, &slicesOf, client.InNamespace(w.rollout.Namespace),
@@ -115,7 +117,8 @@ func (r *RolloutReconciler) readyEndpoints(ctx context.Context, w *world, servic
 	ready := map[types.UID]bool{}
 	for _, slice := range slicesOf.Items {
 		for _, endpoint := range slice.Endpoints {
-			if endpoint.TargetRef == nil || endpoint.Conditions.Ready == nil || !*endpoint.Conditions.Ready {
+			is := endpoint.Conditions
+			if endpoint.TargetRef == nil || !ptr.Deref(is.Ready, true) || ptr.Deref(is.Terminating, false) {
 				continue
 			}
 			if revision[endpoint.TargetRef.UID] == hash {

@@ -62,13 +62,15 @@ func (t *turn) keepBaseline(next int32) {
 	}
 }
 
-// baselineGone removes the baseline's ReplicaSet and tells when it is gone.
+// baselineGone removes the baseline's ReplicaSet and tells when it is gone and gets no more requests. Beyond the
+// deadline that is not waited for.
 func (t *turn) baselineGone() bool {
-	if rs := t.o.Baseline; rs.Exists && rs.Ours && !rs.Terminating {
+	rs := t.o.Baseline
+	if rs.Exists && rs.Ours && !rs.Terminating {
 		t.do(Op{Kind: OpDeleteBaseline, Hash: rs.Hash})
 		return false
 	}
-	return true
+	return !listed(rs, t.o.Mesh.BaselineEndpoints) || t.reached(t.phaseDeadline())
 }
 
 // baselineReady tells whether the baseline has the ready endpoints for a weight. When it does not get them by a

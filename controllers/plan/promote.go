@@ -60,6 +60,7 @@ func (t *turn) promoting() {
 		t.say("before the handover: " + wait)
 		return
 	}
+	t.status.Release.PhaseSince = t.stamp() // the Deployment gets the whole deadline, however long this took
 	t.do(Op{Kind: OpHandOver, Size: t.o.Workload.Replicas, Hash: t.status.Canary.Hash})
 	t.do(Op{Kind: OpUnpause, Hash: t.status.Canary.TemplateHash})
 	t.say(fmt.Sprintf("handing version %s to the Deployment", t.status.Canary.Hash))
@@ -125,7 +126,7 @@ func (t *turn) finishing() {
 		return
 	}
 	old := listed(t.o.Stable, t.o.Mesh.StableEndpoints) || listed(t.o.Baseline, t.o.Mesh.BaselineEndpoints)
-	if w.Settled && !old && t.o.Canary.Replicas == w.Replicas && (!w.Paused || w.TemplateHash != canary.TemplateHash) {
+	if w.Settled && (!old || t.reached(t.phaseDeadline())) && t.o.Canary.Replicas == w.Replicas && (!w.Paused || w.TemplateHash != canary.TemplateHash) {
 		t.promoted()
 		t.status.Stable, t.status.Canary, t.status.Baseline, t.status.Step, t.status.Paused = canary, nil, nil, nil, nil
 		t.setWeight(0)

@@ -53,6 +53,7 @@ func TestPromoting(t *testing.T) {
 		"died before the unpause":    {given: after, want: want{phase: promotePhase, weight: 100, ops: []OpKind{OpUnpause}}},
 		"the old pods go":            {given: done, with: func(o *Observed) { o.Workload.Settled = false }, want: want{phase: promotePhase, weight: 100}},
 		"until nobody is sent there": {given: done, with: func(o *Observed) { o.Mesh.StableEndpoints = 1 }, want: want{phase: promotePhase, weight: 100, reason: "the old pods go"}},
+		"but not for ever":           {given: done, with: func(o *Observed) { o.Mesh.StableEndpoints = 1 }, at: t0.Add(defaultProgress), want: want{phase: healthyPhase, notice: NoticePromoted}},
 		"nor to the baseline": {given: done, with: func(o *Observed) {
 			o.Status.Baseline, o.Mesh.BaselineEndpoints = &v1alpha1.Revision{Hash: "ka-baseline"}, 1
 		}, want: want{phase: promotePhase, weight: 100, reason: "the old pods go"}},

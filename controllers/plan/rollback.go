@@ -36,6 +36,7 @@ func (t *turn) rollingBack() {
 	case t.frozen():
 	case reasonOf(t.o.Status, v1alpha1.ConditionStalled) == v1alpha1.ReasonDegraded:
 		t.setWeight(0) // the canary served until just now: it drains from here
+		t.status.Release.PhaseSince = t.stamp()
 		t.say(fmt.Sprintf("rolling back: %s; stable can serve again", why))
 		t.due(t.now)
 	case !t.reached(w.LiveAt.Add(or(t.o.Spec.Deadlines.Drain, defaultDrain))):
@@ -74,15 +75,11 @@ func (t *turn) rolledBackNow() {
 // canaryAndBaselineGone removes both at once.
 func (t *turn) canaryAndBaselineGone() bool {
 	canary := t.canaryGone()
-	if !t.baselineGone() || !canary {
-		return false
-	}
-	left := listed(t.o.Canary, t.o.Mesh.CanaryEndpoints) || listed(t.o.Baseline, t.o.Mesh.BaselineEndpoints)
-	return !left || t.reached(t.phaseDeadline())
+	return t.baselineGone() && canary
 }
 
 // listed tells whether the Service still lists pods of a ReplicaSet that goes or is gone. The split stays as long:
-// without one, requests go to all that are listed. Somebody else's pods are not waited for.
+// without one, requests go to all that are listed. Somebody else's ReplicaSet is not waited for.
 func listed(rs ReplicaSet, endpoints int32) bool {
 	return endpoints > 0 && (!rs.Exists || rs.Ours || rs.Owned)
 }

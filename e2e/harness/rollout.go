@@ -17,7 +17,7 @@ import (
 
 // NewRollout returns a Rollout for a Deployment and a Service of the same name, with durations short
 // enough for a test: two weights, judged for three seconds each, and no warm-up, because the shop has no
-// cold start. At least 99 % of requests must succeed.
+// cold start. At least 99 % of requests must succeed; the comparison counts durations from two seconds only.
 func NewRollout(name string, steps ...v1alpha1.Step) *v1alpha1.Rollout {
 	if len(steps) == 0 {
 		steps = []v1alpha1.Step{Weight(20), Weight(50)}

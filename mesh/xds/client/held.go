@@ -156,18 +156,21 @@ func addressesOf(service ir.Service) []netip.Addr {
 	return addresses
 }
 
-// within returns routes that lead nowhere but to known services; what would lead to others leads to the service
-// itself. That is for a service which is there only because another leads to it, or because our pod is behind
-// it: what its own routes lead to has not been asked for. It is when the service is called, but the control
-// plane may be away then, and the request must not fail for that. A service that was asked for by its own
-// address keeps its routes: what is not known then is not there.
+// within returns routes that lead nowhere but to known services; what would lead to none of them leads to the
+// service itself, as it was sent. That is for a service which is there only because another leads to it, or
+// because our pod is behind it: where its own routes lead is asked for only when it is called, and if the control
+// plane is away then, the request must not fail. A service that was asked for by its own address keeps its
+// routes: what is not known then is not there.
 func within(routes []ir.Route, known func(key string) bool) []ir.Route {
-	unknown := func(b ir.Backend) bool { return !known(b.Service) }
+	unknown := func(b ir.Backend) bool { return b.Weight > 0 && !known(b.Service) }
 	routes = slices.Clone(routes)
 	for i := range routes {
 		route := &routes[i]
 		if slices.ContainsFunc(route.Backends, unknown) {
-			route.Backends = nil
+			route.Backends = slices.DeleteFunc(slices.Clone(route.Backends), unknown)
+			if !slices.ContainsFunc(route.Backends, func(b ir.Backend) bool { return b.Weight > 0 }) {
+				route.Backends, route.Rewrite, route.Revision = nil, nil, ir.AnyRevision
+			}
 		}
 		if gone := func(m ir.Mirror) bool { return !known(m.Service) }; slices.ContainsFunc(route.Mirrors, gone) {
 			route.Mirrors = slices.DeleteFunc(slices.Clone(route.Mirrors), gone)

@@ -144,6 +144,9 @@ func TestRoutesBeyondWhatIsKnown(t *testing.T) {
 	lead(&b, "a")
 	lead(&b, "a", "end")
 	b.Routes[0].RequestHeaders.Remove = []string{"x"}
+	b.Routes[0].Rewrite, b.Routes[0].Revision = &ir.Rewrite{Host: "end"}, ir.CanaryRevision
+	lead(&b, "a", "end")
+	b.Routes[3].Backends[1].Weight = 0
 	call := func(service *ir.Service, with ...ir.Service) {
 		t.Helper()
 		answered := make(chan struct{})
@@ -166,8 +169,10 @@ func TestRoutesBeyondWhatIsKnown(t *testing.T) {
 	lead(&known) // to end
 	known.Routes[0].RequestHeaders.Remove = []string{"x"}
 	lead(&known, "a")
-	lead(&known)
-	known.Routes[2].Mirrors = []ir.Mirror{{Service: "default/a", Port: 80, Share: 1e6}}
+	lead(&known, "a")
+	lead(&known, "a", "end") // to end goes nothing
+	known.Routes[3].Backends[1].Weight = 0
+	known.Routes[3].Mirrors = known.Routes[3].Mirrors[:1]
 	applied.expect(t, of(echo(10, 1), a, known)) // a leads to one that is gone, as it was told
 	call(&b, a, end)
 	applied.expect(t, of(echo(10, 1), a, b, end))
