@@ -70,6 +70,24 @@ func TestPromoting(t *testing.T) {
 	})
 }
 
+// However long the handover was waited for, the Deployment has the whole deadline after it.
+func TestDeadlineCountsFromTheHandover(t *testing.T) {
+	o := releaseFixture(promotePhase, 6, 100)
+	late := t0.Add(2 * defaultProgress)
+	d := Next(o, late)
+	if len(d.Ops) == 0 || d.Ops[0].Kind != OpHandOver {
+		t.Fatalf("%+v", d)
+	}
+	o.Status = d.Status
+	o.Canary.Owned, o.Canary.Ours, o.Workload.Paused, o.Workload.Held, o.Workload.Settled = true, false, false, false, false
+	if d := Next(o, late.Add(defaultProgress-time.Second)); d.Status.Phase != promotePhase {
+		t.Errorf("%s: %s", d.Status.Phase, d.Reason)
+	}
+	if d := Next(o, late.Add(defaultProgress)); d.Status.Phase != pendingPhase {
+		t.Errorf("%s: %s", d.Status.Phase, d.Reason)
+	}
+}
+
 func TestPromotedStatus(t *testing.T) {
 	o := releaseFixture(promotePhase, 6, 100)
 	o.Canary.Owned, o.Canary.Ours, o.Workload.Paused, o.Workload.Held, o.Mesh.StableEndpoints = true, false, false, false, 0
