@@ -27,6 +27,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
 	"github.com/sluice-mesh/sluice/api/v1alpha1"
@@ -155,11 +156,17 @@ func (s *subject) awaitHold(t *testing.T) {
 	eventually(t, "the hold is in force, with its warning", func(ctx context.Context) (bool, error) {
 		warned := false
 		client := s.as(t, person, func(text string) { warned = warned || strings.Contains(text, "held: ") })
-		d := s.get(t)
-		image("of-a-dry-run")(d)
-		d, err := client.AppsV1().Deployments(s.namespace).Update(ctx, d, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
+		d, err := s.dryRun(ctx, t, client, image("of-a-dry-run"))
 		return err == nil && d.Spec.Paused && warned, nil
 	})
+}
+
+// dryRun returns what would come of a change.
+func (s *subject) dryRun(ctx context.Context, t *testing.T, client kubernetes.Interface, change func(*appsv1.Deployment)) (*appsv1.Deployment, error) {
+	t.Helper()
+	d := s.get(t)
+	change(d)
+	return client.AppsV1().Deployments(s.namespace).Update(ctx, d, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
 }
 
 func unpause(d *appsv1.Deployment) {
@@ -395,7 +402,7 @@ func rewrite(t *testing.T, s *subject, image string) {
 		_ = webhooks.Delete(context.WithoutCancel(t.Context()), name, metav1.DeleteOptions{})
 	})
 	eventually(t, "the webhook is called", func(ctx context.Context) (bool, error) {
-		d, err := s.as(t, operatorUser, nil).AppsV1().Deployments(s.namespace).Update(ctx, s.get(t), metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
+		d, err := s.dryRun(ctx, t, s.as(t, operatorUser, nil), func(*appsv1.Deployment) {})
 		return err == nil && d.Spec.Template.Spec.Containers[0].Image == image, nil
 	})
 }

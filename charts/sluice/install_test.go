@@ -95,9 +95,7 @@ func TestLifeOfInstallation(t *testing.T) {
 
 	// Nothing holds any more, which is a policy of its own that the API server forgets by itself; the CRD is kept.
 	eventually(t, "nothing is held", func(ctx context.Context) (bool, error) {
-		d := s.get(t)
-		unpause(d)
-		d, err := s.as(t, person, nil).AppsV1().Deployments(s.namespace).Update(ctx, d, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
+		d, err := s.dryRun(ctx, t, s.as(t, person, nil), unpause)
 		return err == nil && !d.Spec.Paused, nil
 	})
 	s.update(t, person, unpause)

@@ -340,3 +340,14 @@ func resource(name, version string, body []byte) *discoveryv3.Resource {
 func first(service ir.Service) *discoveryv3.DeltaDiscoveryResponse {
 	return answer("first", map[string]*ir.Service{"settings": nil, "at/" + echoPod: &service})
 }
+
+// begun is a client with echo in force, as the script told it.
+func begun(t *testing.T) (*script, *consumer, *client.Client) {
+	t.Helper()
+	control, address := scripted(t)
+	applied := newConsumer()
+	c, _ := run(t, client.Options{Address: address, Consumer: applied})
+	control.accept(t, first(echo(10, 1)))
+	applied.expect(t, of(echo(10, 1)))
+	return control, applied, c
+}

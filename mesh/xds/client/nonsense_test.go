@@ -61,11 +61,7 @@ func TestBeginsWithoutSettingsThatAreRefused(t *testing.T) {
 
 // Whatever nonsense the control plane talks, it is rejected with a reason and what is in force stays.
 func TestNonsenseIsRejected(t *testing.T) {
-	control, address := scripted(t)
-	applied := newConsumer()
-	c, _ := run(t, client.Options{Address: address, Consumer: applied})
-	control.accept(t, first(echo(10, 1)))
-	applied.expect(t, of(echo(10, 1)))
+	control, applied, c := begun(t)
 
 	at := "at/" + echoPod
 	one := func(name string, body string) []*discoveryv3.Resource {
@@ -158,11 +154,7 @@ func TestRefusedByTheConsumer(t *testing.T) {
 // A control plane that ends streams, with or without a word, or that knows nothing of parts, is left, and what
 // is in force stays.
 func TestLostStreams(t *testing.T) {
-	control, address := scripted(t)
-	applied := newConsumer()
-	c, _ := run(t, client.Options{Address: address, Consumer: applied})
-	control.accept(t, first(echo(10, 1)))
-	applied.expect(t, of(echo(10, 1)))
+	control, applied, c := begun(t)
 	for _, reason := range []error{nil, status.Error(codes.Unavailable, "going %"), status.Error(codes.Internal, strings.Repeat("ü", 5000))} {
 		control.hangUp <- reason
 		if request := control.ask(t, "settings"); len(request.GetInitialResourceVersions()) != 2 {

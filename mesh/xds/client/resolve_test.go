@@ -57,11 +57,7 @@ func TestResolve(t *testing.T) {
 
 // One service by two addresses, and by the pod's own, is one service.
 func TestPartsAreOneMesh(t *testing.T) {
-	control, address := scripted(t)
-	applied := newConsumer()
-	c, _ := run(t, client.Options{Address: address, Consumer: applied})
-	control.accept(t, first(echo(10, 1)))
-	applied.expect(t, of(echo(10, 1)))
+	control, applied, c := begun(t)
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
@@ -89,11 +85,7 @@ func TestPartsAreOneMesh(t *testing.T) {
 // While an address passes from one service to another, parts may disagree about whose it is: the last word
 // counts, and nothing is refused.
 func TestAddressPassesToAnotherService(t *testing.T) {
-	control, address := scripted(t)
-	applied := newConsumer()
-	c, _ := run(t, client.Options{Address: address, Consumer: applied})
-	control.accept(t, first(echo(10, 1)))
-	applied.expect(t, of(echo(10, 1)))
+	control, applied, c := begun(t)
 	until(t, c, connected)
 	answered := make(chan struct{})
 	go func() {
@@ -125,11 +117,7 @@ func TestAddressPassesToAnotherService(t *testing.T) {
 // Of a service that is there only because another leads to it nobody asked where its own routes lead: what is
 // not known is not needed until the service itself is called, and its requests go to its own pods meanwhile.
 func TestRoutesBeyondWhatIsKnown(t *testing.T) {
-	control, address := scripted(t)
-	applied := newConsumer()
-	c, _ := run(t, client.Options{Address: address, Consumer: applied})
-	control.accept(t, first(echo(10, 1)))
-	applied.expect(t, of(echo(10, 1)))
+	control, applied, c := begun(t)
 	lead := func(service *ir.Service, to ...string) {
 		route := ir.Route{Name: "r"}
 		for _, name := range to {
